@@ -1,0 +1,152 @@
+"""Outputs to detections: one protocol, and one file per model family.
+
+Preprocessing is data that the family gives (`Preparation`); what the ONNX file says of itself (`Graph`) chooses the
+family. A family that is not sure says so by not claiming the graph: two claims, or none, are refused with a sentence.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.generic]
+
+Task = Literal["detect", "classify"]
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An input or output of a graph; dimensions are int, or a name, or None when unknown."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """What an ONNX file says of itself, read once from the session."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """How a picture becomes the input tensor.
+
+    Attributes:
+        width: Of the tensor, in pixels.
+        height: Of the tensor, in pixels.
+        fit: `letterbox_center`, `letterbox_corner` (padding right and below), `stretch`, or `crop_center`
+            (shorter side to `resize_to`, then the centre).
+        pad: Grey value of the padding, 0 to 255.
+        colour: Channel order of the tensor.
+        mean: Subtracted per channel of the tensor, in grey values 0 to 255.
+        scale: Then multiplied with, per channel.
+        dtype: `float32`, `float16` or `uint8`.
+        layout: Of the tensor.
+        resize_to: Shorter side before the crop, for `crop_center`.
+    """
+
+    width: int
+    height: int
+    fit: Literal["letterbox_center", "letterbox_corner", "stretch", "crop_center"] = "letterbox_center"
+    pad: int = 114
+    colour: Literal["rgb", "bgr", "gray"] = "rgb"
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    scale: tuple[float, ...] = (1 / 255, 1 / 255, 1 / 255)
+    dtype: Literal["float32", "float16", "uint8"] = "float32"
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    resize_to: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a decoder found in one picture, best score first.
+
+    Attributes:
+        class_ids: [n] int64.
+        scores: [n] float32, in [0, 1].
+        boxes: [n, 4] float32, corners x1, y1, x2, y2 in pixels of the original picture, inside it; [0, 4] for a
+            classifier.
+    """
+
+    class_ids: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the picture lies in the input tensor: x_tensor = x_picture * scale_x + left.
+
+    Attributes:
+        width: Of the original picture, in pixels.
+        height: Of the original picture, in pixels.
+        scale_x: Tensor pixels per picture pixel.
+        scale_y: Tensor pixels per picture pixel.
+        left: Padding, or minus what was cropped, in tensor pixels.
+        top: Padding, or minus what was cropped, in tensor pixels.
+    """
+
+    width: int
+    height: int
+    scale_x: float
+    scale_y: float
+    left: float
+    top: float
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What counts: `score` in [0, 1]; `iou` of the suppression, in [0, 1]; at most `most` detections."""
+
+    score: float = 0.25
+    iou: float = 0.45
+    most: int = 300
+
+
+class Decoder(Protocol):
+    """One model family, for one graph."""
+
+    family: ClassVar[str]
+    """The name in `DECODERS` and in the configuration."""
+
+    task: ClassVar[Task]
+
+    suppresses: bool
+    """Whether the decoder runs non-maximum suppression itself; False where the model ends in its own selection."""
+
+    preparation: Preparation
+    class_count: int
+
+    @classmethod
+    def claim(cls, graph: Graph) -> str | None:
+        """Why this graph is of this family, in a few words; None when it is not."""
+        ...
+
+    def __init__(self, graph: Graph) -> None:
+        """Read what is needed from the graph; raises ValueError with the reason when it does not fit."""
+        ...
+
+    def decode(self, outputs: Sequence[Array], placement: Placement, thresholds: Thresholds) -> Found:
+        """Outputs of one picture, in the order of `graph.outputs`, to what was found.
+
+        Raises:
+            ValueError: The outputs are not finite or not of the expected shape.
+        """
+        ...
+
+
+DECODERS = {
+    "ultralytics-v5": "agent.decoders.ultralytics:V5",
+    "ultralytics-v8": "agent.decoders.ultralytics:V8",
+    "ultralytics-end2end": "agent.decoders.ultralytics:EndToEnd",
+    "yolox": "agent.decoders.yolox:Yolox",
+    "classifier": "agent.decoders.classifier:Classifier",
+}
+"""Model families: name in the configuration -> `module:Class`, imported when chosen."""

@@ -1,0 +1,15 @@
+"""What the agent and the collector must agree on: small, and free of I/O except `mqtt` and `configfile`.
+
+============  ================================================================
+records       the types on the wire, with their limits
+wire          a batch as bytes: header line, newline, compressed body
+topics        the one place that spells MQTT topics
+histogram     integer histograms over fixed bins, which add up exactly
+schema        each stored field once: name, unit, kind, meaning
+configfile    YAML into typed settings, with errors that name file, key, rule and value
+redact        credentials out of URLs, before anything is logged or sent
+mqtt          the one wrapper around paho-mqtt
+============  ================================================================
+"""
+
+__version__ = "0.1.0"
