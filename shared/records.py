@@ -414,7 +414,7 @@ class Status(Struct, frozen=True):
     hardware: ShortText = ""
     config_sha256: Sha256 | UnsetType = UNSET
     started_at_ns: WallNs | None = None
-    streams: Annotated[dict[Slug, StreamStatus], Meta(max_length=STREAMS_MAX)] = {}  # noqa: RUF012  # msgspec copies it
+    streams: Annotated[dict[Slug, StreamStatus], Meta(max_length=STREAMS_MAX)] = {}
 
 
 class Ack(Struct, frozen=True):

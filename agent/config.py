@@ -1,0 +1,147 @@
+"""The agent's configuration: YAML into typed settings. `configs/agent.yaml` equals the defaults, by test."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from agent import sources
+from agent.decoders import DECODERS
+from shared import configfile
+from shared.configfile import ConfigError
+from shared.mqtt import BrokerSettings
+from shared.topics import SLUG_RULE, is_slug
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+Rate = Annotated[float, Meta(gt=0, le=1000)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+
+
+class StreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """One camera with one model.
+
+    Attributes:
+        name: Slug, unique within the agent.
+        source: One key names the kind of source and its target, the others are its options.
+        model: Path of the ONNX file, relative to the configuration file.
+        fps: Frames a second to capture at most; None for as many as come.
+        score: Detections below this score do not count.
+        iou: IoU threshold of the suppression, for models that do not end in their own.
+        most: Detections kept per frame at most; classes kept, for a classifier.
+        decoder: Model family; None to read it from the ONNX file.
+        names: Class names; None to read them from the ONNX file.
+        model_version: Version of the model; None to read it from the ONNX file.
+        deadline_s: Silence in seconds after which the source is reopened.
+        snapshot_s: Seconds between pictures for the dashboard; 0 for none.
+        snapshot_width: Of those pictures, in pixels at most.
+    """
+
+    name: str
+    source: dict[str, object]
+    model: str
+    fps: Rate | None = None
+    score: Share = 0.25
+    iou: Share = 0.45
+    most: Annotated[int, Meta(ge=1, le=1000)] = 300
+    decoder: str | None = None
+    names: list[str] | None = None
+    model_version: str | None = None
+    deadline_s: Seconds = 10.0
+    snapshot_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
+    snapshot_width: Annotated[int, Meta(ge=64, le=4096)] = 640
+
+
+class OutboxSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """What may wait on disk.
+
+    Attributes:
+        quota_mb: Size of the batches at most; beyond it, detail batches are thinned.
+        keep_acked_h: Hours that confirmed batches stay for a collector that lost its store.
+        snapshots_mb: Size of the waiting pictures at most; beyond it the oldest go.
+    """
+
+    quota_mb: Annotated[int, Meta(ge=1, le=1_000_000)] = 512
+    keep_acked_h: Annotated[float, Meta(ge=0, le=24 * 365)] = 24.0
+    snapshots_mb: Annotated[int, Meta(ge=1, le=1_000_000)] = 64
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file.
+
+    Attributes:
+        site: Slug of the site.
+        device: Slug of the device, unique within its site.
+        streams: At least one.
+        broker: How to reach it.
+        state_dir: Where outbox and pictures wait, relative to the configuration file.
+        providers: ONNX Runtime execution providers, best first; empty for the CPU.
+        threads: Threads of a model; 0 for as many as the device has cores.
+        seal_s: Seconds of frames in a batch: what a power cut can cost.
+        window_s: Length of the summaries in seconds.
+        vitals_s: Seconds between readings of the device's own health.
+        drain_s: Seconds to wait at the end for the collector to confirm the last batches.
+        outbox: What may wait on disk.
+    """
+
+    site: str = "my-site"
+    device: str = "my-device"
+    streams: list[StreamSettings] = []  # noqa: RUF012  # msgspec copies it
+    broker: BrokerSettings = BrokerSettings()
+    state_dir: str = "vigie-state"
+    providers: list[str] = []  # noqa: RUF012  # msgspec copies it
+    threads: Annotated[int, Meta(ge=0, le=256)] = 1
+    seal_s: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
+    window_s: Annotated[int, Meta(ge=1, le=3600)] = 60
+    vitals_s: Annotated[float, Meta(ge=1, le=3600)] = 30.0
+    drain_s: Annotated[float, Meta(ge=0, le=600)] = 5.0
+    outbox: OutboxSettings = OutboxSettings()
+
+
+def load(path: Path) -> Settings:
+    """Read and check a configuration file.
+
+    Raises:
+        ConfigError: Naming file, key, rule, value and what to do.
+    """
+    return checked(configfile.load(path, Settings), path)
+
+
+def checked(settings: Settings, path: Path) -> Settings:
+    """Check what types cannot say.
+
+    Raises:
+        ConfigError: Naming file, key, rule, value and what to do.
+    """
+    for key, value in (("site", settings.site), ("device", settings.device)):
+        _check_slug(path, key, value)
+    if not settings.streams:
+        raise ConfigError(f"{path}: 'streams' must name at least one stream: {{name: cam0, source: …, model: …}}")
+    for index, stream in enumerate(settings.streams):
+        _check_stream(path, f"streams[{index}]", stream)
+    names = [stream.name for stream in settings.streams]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{path}: 'streams': two streams are called '{name}'; give each its own name")
+    return settings
+
+
+def _check_slug(path: Path, key: str, value: str) -> None:
+    if not is_slug(value):
+        raise ConfigError(f"{path}: '{key}' must be {SLUG_RULE}, got '{value}'")
+
+
+def _check_stream(path: Path, key: str, stream: StreamSettings) -> None:
+    _check_slug(path, f"{key}.name", stream.name)
+    try:
+        sources.resolve(stream.source, path.parent)
+    except ValueError as error:
+        raise ConfigError(f"{path}: '{key}.source': {error}") from error
+    if stream.decoder is not None and stream.decoder not in DECODERS:
+        raise ConfigError(f"{path}: '{key}.decoder' must be one of {', '.join(DECODERS)}, got '{stream.decoder}'")
+
+
+def without_secrets(settings: Settings) -> dict[str, object]:
+    """The settings as plain data; passwords stand in files, and URLs are redacted where they are shown."""
+    data: dict[str, object] = msgspec.to_builtins(settings)
+    return data

@@ -1,0 +1,60 @@
+"""Each stored or sent field once: name, unit, kind, meaning. The docs and the dashboard are made from it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One value that a device tells: `unit` is "1" for counts and ratios."""
+
+    name: str
+    unit: str
+    kind: Literal["int", "float", "bool"]
+    meaning: str
+
+
+TIMINGS = (
+    Field("capture", "ms", "float", "reading and decoding the frame from its source"),
+    Field("wait", "ms", "float", "from capture to the start of prepare"),
+    Field("prepare", "ms", "float", "frame to input tensor"),
+    Field("infer", "ms", "float", "the model"),
+    Field("decode", "ms", "float", "outputs to detections"),
+)
+"""The stages of a frame, in order; the response time is all but the first."""
+
+VITALS = (
+    Field("uptime_s", "s", "float", "time since the agent started"),
+    Field("cpu_percent", "%", "float", "processor use of the whole device since the last reading, 100 = all cores"),
+    Field("memory_percent", "%", "float", "memory in use on the whole device"),
+    Field("memory_available_bytes", "B", "int", "memory that programs can still get"),
+    Field("rss_bytes", "B", "int", "resident memory of the agent and its capture processes"),
+    Field("disk_free_bytes", "B", "int", "free space where the outbox lies"),
+    Field("temperature_c", "°C", "float", "hottest sensor of the processor"),
+    Field("throttled", "1", "bool", "the board runs slower than it could, for heat or power"),
+    Field("under_voltage", "1", "bool", "the supply voltage is too low"),
+    Field("outbox_batches", "1", "int", "sealed batches that the collector has not confirmed"),
+    Field("outbox_bytes", "B", "int", "size of the outbox on disk"),
+    Field("outbox_oldest_s", "s", "float", "age of the oldest batch not confirmed"),
+    Field("snapshots_waiting", "1", "int", "pictures not confirmed"),
+    Field("snapshots_dropped", "1", "int", "pictures dropped by their quota since the start"),
+    Field("reconnects", "1", "int", "connections to the broker since the start, less the first"),
+)
+
+EVENTS = {
+    "agent_started": "the agent started; the detail says whether the last run ended cleanly",
+    "agent_stopped": "the agent ended as it was asked to",
+    "camera_lost": "a source could not be opened or ended; the detail says why",
+    "camera_stalled": "a source gave no frame within its deadline and its process was ended",
+    "camera_back": "frames come again; the detail says after how long",
+    "stream_changed": "frames have another size than before",
+    "stream_ended": "a source that does not loop reached its end",
+    "inference_failed": "the model failed on a frame for the first time, or in another way; the detail says how",
+    "model_failed": "a model could not be loaded; the stream stands still",
+    "provider_fallback": "another execution provider than the one asked for runs the model",
+    "outbox_reset": "the outbox could not be read; it was set aside and a new one begun",
+    "outbox_thinned": "the quota thinned detail batches; the detail says how many",
+    "outbox_unwritable": "the outbox could not be written for a while; the detail says why",
+    "time_known": "the device learnt the time; the detail says from where",
+}
+"""Names of events that a device tells, with their meaning."""
