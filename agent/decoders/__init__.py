@@ -18,20 +18,35 @@ Task = Literal["detect", "classify"]
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """An input or output of a graph; dimensions are int, or a name, or None when unknown."""
+    """An input or output of a graph, as it is run here: one picture, every dimension known.
+
+    Attributes:
+        name: In the graph.
+        dtype: As numpy spells it.
+        shape: Dynamic dimensions of an input are settled by the model, those of an output by running it once.
+    """
 
     name: str
     dtype: str
-    shape: tuple[int | str | None, ...]
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """What an ONNX file says of itself, read once from the session."""
+    """What an ONNX file says of itself.
+
+    Attributes:
+        inputs: Without the initializers that old files list among them.
+        outputs: In the order of the graph.
+        metadata: The file's own key-value pairs.
+        sample: What it gave for an input of zeros, one array per output; empty when it was not run. Shapes alone
+            cannot tell a pose model from a detector of more classes: values can.
+    """
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     metadata: Mapping[str, str]
+    sample: tuple[Array, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +64,8 @@ class Preparation:
         scale: Then multiplied with, per channel.
         dtype: `float32`, `float16` or `uint8`.
         layout: Of the tensor.
-        resize_to: Shorter side before the crop, for `crop_center`.
+        resize_to: Shorter side before the crop in pixels, for `crop_center`.
+        smooth: Average over the source pixels that shrinking merges, as PIL does, instead of sampling between four.
     """
 
     width: int
@@ -62,6 +78,7 @@ class Preparation:
     dtype: Literal["float32", "float16", "uint8"] = "float32"
     layout: Literal["nchw", "nhwc"] = "nchw"
     resize_to: int | None = None
+    smooth: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +139,9 @@ class Decoder(Protocol):
     """Whether the decoder runs non-maximum suppression itself; False where the model ends in its own selection."""
 
     preparation: Preparation
-    class_count: int
+
+    class_count: int | None
+    """How many classes it tells apart; None where nothing in the file says so."""
 
     @classmethod
     def claim(cls, graph: Graph) -> str | None:

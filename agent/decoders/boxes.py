@@ -1,0 +1,88 @@
+"""From rows of an output to what was found: the steps that box decoders share."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.decoders import Array, Found, Placement, Thresholds
+from agent.decoders.nms import suppress
+
+Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
+
+
+def single(outputs: Sequence[Array], shape: tuple[int | None, ...]) -> Floats:
+    """The first output as float32, checked; None in `shape` stands for any size.
+
+    Raises:
+        ValueError: It has another shape, or values that are not finite.
+    """
+    if not outputs:
+        raise ValueError("the model gave no output")
+    values = np.asarray(outputs[0])
+    if values.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, values.shape, strict=True)):
+        expected = ["any" if size is None else size for size in shape]
+        raise ValueError(f"the output has the shape {list(values.shape)}, expected {expected}")
+    return finite(values.astype(np.float32, copy=False))
+
+
+def finite(values: Floats) -> Floats:
+    """`values`, of which none is NaN or infinite.
+
+    One sum is enough to know, and several times faster than looking at each: NaN and infinity survive addition.
+
+    Raises:
+        ValueError: One of them is.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = values.sum(dtype=np.float32)
+    if not np.isfinite(total) and not np.isfinite(values).all():
+        raise ValueError("the output has values that are NaN or infinite")
+    return values
+
+
+def corners(centred: Floats) -> Floats:
+    """[n, 4] centre x, centre y, width, height to [n, 4] x1, y1, x2, y2."""
+    half = centred[:, 2:4] / 2
+    return np.concatenate((centred[:, :2] - half, centred[:, :2] + half), axis=1)
+
+
+def select(boxes: Floats, scores: Floats, class_ids: Ids, placement: Placement, thresholds: Thresholds) -> Found:
+    """What stays after suppression, in the original picture.
+
+    Args:
+        boxes: [n, 4] corners in tensor pixels.
+        scores: [n], above the threshold.
+        class_ids: [n].
+        placement: Where the picture lies in the tensor.
+        thresholds: The overlap, and how many may stay.
+    """
+    stay = suppress(boxes, scores, class_ids, thresholds.iou, thresholds.most)
+    return in_picture(boxes[stay], scores[stay], class_ids[stay], placement)
+
+
+def in_picture(boxes: Floats, scores: Floats, class_ids: Ids, placement: Placement) -> Found:
+    """Boxes from tensor pixels to pixels of the original picture; what lies outside of it is cut off or dropped.
+
+    Args:
+        boxes: [n, 4] corners in tensor pixels.
+        scores: [n], best first; what quantising pushed out of [0, 1] is put back.
+        class_ids: [n].
+        placement: Where the picture lies in the tensor.
+
+    Raises:
+        ValueError: A box is not finite.
+    """
+    if not np.isfinite(boxes).all():
+        raise ValueError("the output has boxes that are NaN or infinite")
+    offset = np.array([placement.left, placement.top] * 2, dtype=np.float32)
+    scale = np.array([placement.scale_x, placement.scale_y] * 2, dtype=np.float32)
+    limit = np.array([placement.width, placement.height] * 2, dtype=np.float32)
+    mapped = np.clip((boxes - offset) / scale, 0, limit).astype(np.float32, copy=False)
+    inside = (mapped[:, 2] > mapped[:, 0]) & (mapped[:, 3] > mapped[:, 1])
+    return Found(
+        class_ids=class_ids[inside].astype(np.int64, copy=False),
+        scores=np.clip(scores[inside], 0, 1).astype(np.float32, copy=False),
+        boxes=mapped[inside],
+    )

@@ -1,0 +1,66 @@
+"""Which family a graph is of: named by the configuration, else claimed by exactly one of them."""
+
+import importlib
+from collections.abc import Iterable
+
+from agent.decoders import DECODERS, Decoder, Graph
+
+TASKS = ("detect", "classify")
+
+
+class Unclear(ValueError):
+    """Raised when no family, or more than one, fits; says what was seen and what to do."""
+
+
+def choose(graph: Graph, name: str | None = None) -> tuple[Decoder, str]:
+    """The decoder for `graph`, and why this one.
+
+    Args:
+        graph: What the file says of itself.
+        name: The family, when the configuration names it.
+
+    Raises:
+        Unclear: With a reason that fits after the file's name.
+    """
+    task = graph.metadata.get("task", "detect")
+    if task not in TASKS:
+        raise Unclear(f"it is a model for the task {task!r}, which Vigie does not decode yet; it does {_list(TASKS)}")
+    if name is not None:
+        return _named(graph, name), "the configuration says so"
+    claims = {family: why for family in DECODERS if (why := _class(family).claim(graph))}
+    if not claims:
+        raise Unclear(
+            f"its family is not known from what the file says ({describe(graph)}); if it is one of {_list(DECODERS)}, "
+            "name it as `decoder`"
+        )
+    if len(claims) > 1:
+        reasons = "; ".join(f"{family}: {why}" for family, why in claims.items())
+        raise Unclear(f"its family is not clear from what the file says; name it as `decoder` ({reasons})")
+    family, why = claims.popitem()
+    return _class(family)(graph), why
+
+
+def describe(graph: Graph) -> str:
+    """Inputs and outputs with their shapes, in a few words."""
+    ports = [f"input {port.name} {list(port.shape)}" for port in graph.inputs]
+    ports += [f"output {port.name} {list(port.shape)}" for port in graph.outputs]
+    return ", ".join(ports[:6]) + (", …" if len(ports) > 6 else "")  # noqa: PLR2004  # as many as fit in a sentence
+
+
+def _named(graph: Graph, name: str) -> Decoder:
+    if name not in DECODERS:
+        raise Unclear(f"there is no decoder {name!r}; there are {_list(DECODERS)}")
+    try:
+        return _class(name)(graph)
+    except ValueError as error:
+        raise Unclear(f"it is not of the family {name!r}: {error} ({describe(graph)})") from error
+
+
+def _class(family: str) -> type[Decoder]:
+    module, _, attribute = DECODERS[family].partition(":")
+    found: type[Decoder] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names)

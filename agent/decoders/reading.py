@@ -1,0 +1,156 @@
+"""What decoders read from a graph: its image input, its metadata, its grid of cells.
+
+Everything here comes from a file that someone else made: sizes are limited and nothing is evaluated.
+"""
+
+import ast
+import json
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from agent.decoders import Array, Graph, Port
+
+METADATA_CHARS_MAX = 4_000_000
+"""ImageNet-21k's names take 0.7 million characters; more is no list of names."""
+
+NAME_CHARS_MAX = 128
+"""What a record can carry (`shared.records.ShortText`)."""
+
+SCORE_SLACK = 0.05
+"""How far a quantised sigmoid may lie outside 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInput:
+    """The one input of a vision model: width and height in pixels, 1 or 3 channels."""
+
+    width: int
+    height: int
+    channels: Literal[1, 3]
+    layout: Literal["nchw", "nhwc"]
+    dtype: Literal["float32", "float16", "uint8"]
+
+
+def image_input(graph: Graph) -> ImageInput:
+    """The picture that `graph` takes.
+
+    Raises:
+        ValueError: It takes no picture, or more than that.
+    """
+    if len(graph.inputs) != 1:
+        names = ", ".join(port.name for port in graph.inputs)
+        raise ValueError(f"it has {len(graph.inputs)} inputs ({names}); one image is expected")
+    return image_port(graph.inputs[0])
+
+
+def image_port(port: Port) -> ImageInput:
+    """`port` as a picture.
+
+    Raises:
+        ValueError: It is none.
+    """
+    shape = port.shape
+    if port.dtype not in ("float32", "float16", "uint8"):
+        raise ValueError(f"its input {port.name!r} is {port.dtype}; an image is float32, float16 or uint8")
+    if len(shape) == 4 and shape[1] in (1, 3):  # noqa: PLR2004  # batch, channels, height, width
+        return ImageInput(shape[3], shape[2], 1 if shape[1] == 1 else 3, "nchw", _image_dtype(port.dtype))
+    if len(shape) == 4 and shape[3] in (1, 3):  # noqa: PLR2004  # batch, height, width, channels
+        return ImageInput(shape[2], shape[1], 1 if shape[3] == 1 else 3, "nhwc", _image_dtype(port.dtype))
+    raise ValueError(
+        f"its input {port.name!r} has the shape {list(shape)}; an image is [1, channels, height, width] or "
+        "[1, height, width, channels] with 1 or 3 channels"
+    )
+
+
+def _image_dtype(name: str) -> Literal["float32", "float16", "uint8"]:
+    return "float16" if name == "float16" else "uint8" if name == "uint8" else "float32"
+
+
+def literal(text: str | None) -> object:
+    """`text` as the JSON or Python literal that it spells; the text itself when it is neither; None for None."""
+    if text is None or len(text) > METADATA_CHARS_MAX:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        with warnings.catch_warnings():
+            # A class called "a\d" is a matter for its author: Python would warn about the escape.
+            warnings.simplefilter("ignore")
+            return ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        return text
+
+
+def class_names(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
+    """The class names in `metadata["names"]` by class id; None when there are none.
+
+    Ultralytics writes a Python dict of id to name, YOLOv5 a list; JSON writes a dict with string keys.
+    """
+    value = literal(metadata.get("names"))
+    if isinstance(value, Mapping):
+        by_id = {_class_id(key): name for key, name in value.items()}
+        if None in by_id or sorted(by_id, key=str) != sorted(range(len(value)), key=str):
+            return None
+        value = [by_id[index] for index in range(len(value))]
+    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+        return None
+    return tidy_names(value)
+
+
+def tidy_names(names: Iterable[object]) -> tuple[str, ...]:
+    """Names that fit in a record and on one line; `class_<n>` for an empty one."""
+    tidy = (" ".join(str(name).split())[:NAME_CHARS_MAX] for name in names)
+    return tuple(name or f"class_{index}" for index, name in enumerate(tidy))
+
+
+def _class_id(key: object) -> int | None:
+    text = str(key)
+    return int(text) if text.isdecimal() else None
+
+
+def image_size(metadata: Mapping[str, str]) -> tuple[int, int] | None:
+    """Width and height in pixels from `metadata["imgsz"]`, which is a side or [height, width]; None when absent."""
+    value = literal(metadata.get("imgsz"))
+    sides = [value, value] if isinstance(value, int) else value
+    if not isinstance(sides, list | tuple) or len(sides) != 2:  # noqa: PLR2004  # height and width
+        return None
+    height, width = sides
+    if not (isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0):
+        return None
+    return width, height
+
+
+def says_true(metadata: Mapping[str, str], key: str) -> bool:
+    """Whether `metadata[key]` spells true."""
+    return metadata.get(key, "").strip().lower() == "true"
+
+
+def from_ultralytics(metadata: Mapping[str, str]) -> bool:
+    """Whether Ultralytics' exporter wrote `metadata` (YOLOv8 and later; YOLOv5's own wrote stride and names only)."""
+    return metadata.get("author") == "Ultralytics"
+
+
+def only_output(graph: Graph, rank: int) -> tuple[int, ...] | None:
+    """The shape of the graph's single output when it has `rank` dimensions, for one picture."""
+    if len(graph.outputs) != 1 or len(graph.outputs[0].shape) != rank or graph.outputs[0].shape[0] != 1:
+        return None
+    return graph.outputs[0].shape
+
+
+def cells(width: int, height: int, strides: Sequence[int]) -> int:
+    """How many cells the grids of `strides` have together; a convolution's padding rounds each side up."""
+    return sum(-(-width // stride) * -(-height // stride) for stride in strides)
+
+
+def are_scores(values: Array) -> bool:
+    """Whether every value can be a score: finite, and in [0, 1] but for what quantising does."""
+    if values.size == 0:
+        return True
+    low, high = float(np.min(values)), float(np.max(values))
+    return bool(low >= -SCORE_SLACK and high <= 1 + SCORE_SLACK)

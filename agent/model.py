@@ -1,0 +1,431 @@
+"""The ONNX session: what a model is, and running it.
+
+Everything that can be known is read from the file when it is loaded, and checked by running it once on zeros:
+a model that loads is one that can be decoded. `Model` may be shared by several streams, since a session may be
+run from several threads; each stream takes its own `looker()`, which holds the buffers.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from agent.classnames import names_for
+from agent.decoders import Array, Decoder, Found, Graph, Placement, Port, Preparation, Task, Thresholds
+from agent.decoders.choose import choose
+from agent.decoders.reading import from_ultralytics, image_port, image_size, tidy_names
+from agent.preparing import Pixels, Preparer
+
+DEFAULT_SIDE = 640
+"""Side in pixels of a dynamic input, when neither the file nor the configuration says it."""
+
+SIDE_MAX = 8192
+"""A longer side is a mistake, and would take gigabytes."""
+
+LOG_ERRORS_ONLY = 3
+
+SHORT_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "xnnpack": "XnnpackExecutionProvider",
+}
+"""Short names of execution providers; ONNX Runtime's own names work as well."""
+
+CPU = SHORT_PROVIDERS["cpu"]
+
+DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+"""ONNX Runtime's names of types, as numpy spells them."""
+
+
+class ModelError(Exception):
+    """Raised when a file is no model that can be run here; names the file and the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a model is called, and what it is.
+
+    Attributes:
+        name: From its metadata, else the configuration, else the file's name without ending.
+        version: From its metadata, else the configuration, else the first 12 digits of `sha256`.
+        sha256: Of the file. Weights in a separate file are not covered.
+    """
+
+    name: str
+    version: str
+    sha256: str
+
+
+class Model:
+    """A model, loaded: its session, its decoder, and what it calls things. `Model.load` makes one.
+
+    Attributes:
+        path: The file.
+        identity: Name, version, sha256.
+        graph: What the file says of itself.
+        decoder: Of its family.
+        why: Why this family, in a few words.
+        preparation: How pictures are prepared.
+        thresholds: What counts.
+        names: Class names by class id.
+        names_source: `metadata`, `configuration`, `COCO`, `ImageNet` or `numbers`.
+        provider: The execution provider that runs it.
+        requested_provider: The one that was asked for.
+        warnings: What was assumed, or is not as asked for: sentences for whoever set it up.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        session: ort.InferenceSession,
+        graph: Graph,
+        decoder: Decoder,
+        why: str,
+        settings: "Settings",
+    ) -> None:
+        self._session = session
+        self._output_names = [port.name for port in graph.outputs]
+        self._input_name = graph.inputs[0].name
+        self.path = path
+        self.graph = graph
+        self.decoder = decoder
+        self.why = why
+        self.thresholds = settings.thresholds
+        self.preparation = _preparation(decoder.preparation, settings.preparation)
+        self.identity = _identity(path, graph.metadata, settings)
+        self.names, self.names_source, notes = names_for(graph.metadata, settings.names, decoder)
+        self.provider: str = session.get_providers()[0]
+        self.requested_provider = _provider(settings.providers[0]) if settings.providers else CPU
+        self.warnings: tuple[str, ...] = (*notes, *_notes(self.provider, self.requested_provider))
+
+    @classmethod
+    def load(  # noqa: PLR0913  # each is a key of the configuration
+        cls,
+        path: str | Path,
+        *,
+        decoder: str | None = None,
+        names: Sequence[str] | None = None,
+        name: str | None = None,
+        version: str | None = None,
+        size: tuple[int, int] | None = None,
+        providers: Sequence[str] | None = None,
+        threads: int | None = None,
+        thresholds: Thresholds | None = None,
+        preparation: Mapping[str, Any] | None = None,
+    ) -> "Model":
+        """Load the model at `path`, find out its family and run it once.
+
+        Args:
+            path: The ONNX file.
+            decoder: Its family, one of `agent.decoders.DECODERS`; None: found out from the file.
+            names: Class names by class id, for a file that has none.
+            name: Of the model, for a file that has none.
+            version: Of the model, for a file that has none.
+            size: Width and height in pixels of an input whose size is dynamic, for a file that says none.
+            providers: Execution providers, best first, such as `cuda`; the CPU is the last resort. None: the CPU.
+            threads: Threads of one inference; None: as many as the machine has cores.
+            thresholds: What counts.
+            preparation: Fields of `Preparation` that differ from the family's.
+
+        Raises:
+            ModelError: It can't be read, run or decoded.
+        """
+        settings = Settings(
+            decoder, tuple(names) if names else None, name, version, size, tuple(providers or ()), threads,
+            thresholds or Thresholds(), dict(preparation or {}),
+        )  # fmt: skip  # one argument a line would take nine
+        path = Path(path)
+        _check_file(path)
+        try:
+            session = _session(path, settings)
+            graph = _read_graph(session, settings)
+            chosen, why = choose(graph, decoder)
+            return cls(path, session, graph, chosen, why, settings)
+        except ValueError as error:
+            raise ModelError(f"{path}: {error}") from error
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.identity.name
+
+    @property
+    def version(self) -> str:
+        """Which version of it."""
+        return self.identity.version
+
+    @property
+    def sha256(self) -> str:
+        """Of the file, in hex."""
+        return self.identity.sha256
+
+    @property
+    def task(self) -> Task:
+        """`detect` or `classify`."""
+        return self.decoder.task
+
+    @property
+    def family(self) -> str:
+        """The decoder's name in `agent.decoders.DECODERS`."""
+        return self.decoder.family
+
+    @property
+    def iou(self) -> float | None:
+        """IoU threshold of the suppression done here; None when the model does its own, or needs none."""
+        return self.thresholds.iou if self.decoder.suppresses else None
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Width and height of the input tensor, in pixels."""
+        return self.preparation.width, self.preparation.height
+
+    def class_name(self, class_id: int) -> str:
+        """The name of class `class_id`; `class_<n>` when it has none."""
+        return self.names[class_id] if 0 <= class_id < len(self.names) else f"class_{class_id}"
+
+    def looker(self) -> "Looker":
+        """A way to look at one stream's pictures, with buffers of its own."""
+        return Looker(self)
+
+    def infer(self, tensor: Array) -> list[Array]:
+        """Outputs for one prepared picture. May be called from several threads.
+
+        Raises:
+            ModelError: The runtime failed.
+        """
+        try:
+            outputs: list[Array] = self._session.run(self._output_names, {self._input_name: tensor})
+        except Exception as error:
+            raise ModelError(f"{self.path}: {_reason(error)}") from error
+        return outputs
+
+    def decode(self, outputs: Sequence[Array], placement: Placement) -> Found:
+        """What `outputs` say, in pixels of the picture that lies at `placement`.
+
+        Raises:
+            ValueError: They are not finite or not of the expected shape.
+        """
+        return self.decoder.decode(outputs, placement, self.thresholds)
+
+
+class Looker:
+    """One stream's way through a model: prepare, infer, decode. For one thread; the model may be shared."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._prepare = Preparer(model.preparation)
+
+    def prepare(self, pixels: Pixels) -> tuple[Array, Placement]:
+        """`pixels`, [height, width, 3] BGR, as an input tensor, which the next call overwrites, and where it lies.
+
+        Raises:
+            ValueError: `pixels` is no such picture.
+        """
+        return self._prepare(pixels)
+
+    def infer(self, tensor: Array) -> list[Array]:
+        """Outputs for a prepared picture.
+
+        Raises:
+            ModelError: The runtime failed.
+        """
+        return self.model.infer(tensor)
+
+    def decode(self, outputs: Sequence[Array], placement: Placement) -> Found:
+        """What the outputs say, in pixels of the picture.
+
+        Raises:
+            ValueError: They are not finite or not of the expected shape.
+        """
+        return self.model.decode(outputs, placement)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the configuration says about a model; the arguments of `Model.load`."""
+
+    decoder: str | None
+    names: tuple[str, ...] | None
+    name: str | None
+    version: str | None
+    size: tuple[int, int] | None
+    providers: tuple[str, ...]
+    threads: int | None
+    thresholds: Thresholds
+    preparation: Mapping[str, Any]
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what can be told without the runtime, whose words for it are of no use to anyone.
+
+    Raises:
+        ModelError: With the way out.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file; give the path of an .onnx file") from None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+    if start.startswith(b"version https://git-lfs"):
+        raise ModelError(f"{path}: is a git-LFS pointer, not the model; run `git lfs pull` where it came from")
+    if size < len(start):
+        raise ModelError(f"{path}: is no ONNX model: it has only {size} bytes; copy or download it again")
+
+
+def _session(path: Path, settings: Settings) -> ort.InferenceSession:
+    """The session, with the providers that this machine has.
+
+    Raises:
+        ValueError: The runtime refuses the file, or a provider's name is unknown.
+    """
+    ort.set_default_logger_severity(LOG_ERRORS_ONLY)
+    options = ort.SessionOptions()
+    options.log_severity_level = LOG_ERRORS_ONLY
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = settings.threads or 0
+    options.inter_op_num_threads = 1
+    # Spinning threads wait for the next layer by burning a core that capture and decoding need.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    wanted = [_provider(name) for name in settings.providers]
+    usable = [name for name in wanted if name in ort.get_available_providers()]
+    try:
+        return ort.InferenceSession(str(path), options, providers=list(dict.fromkeys([*usable, CPU])))
+    except Exception as error:
+        raise ValueError(_load_reason(error)) from error
+
+
+def _provider(name: str) -> str:
+    """ONNX Runtime's name of an execution provider.
+
+    Raises:
+        ValueError: There is none of this name.
+    """
+    full = SHORT_PROVIDERS.get(name.lower(), name)
+    if full not in ort.get_all_providers():
+        raise ValueError(f"there is no execution provider {name!r}; there are {', '.join(SHORT_PROVIDERS)}")
+    return full
+
+
+def _load_reason(error: Exception) -> str:
+    """Why the runtime refused a file, in words that help."""
+    text = _reason(error)
+    if "External data path" in text or "external data" in text.lower():
+        missing = re.search(r'"([^"]+)"', text)
+        name = Path(missing[1]).name if missing else "its external data"
+        return f"its weights are in a separate file, which is missing: put {name} beside it"
+    if "rotobuf parsing failed" in text:
+        return "is no ONNX model (it cannot be parsed); copy or download it again"
+    return f"the runtime refuses it: {text}"
+
+
+def _reason(error: Exception) -> str:
+    """The runtime's own words, without its codes and on one line."""
+    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error))
+    return " ".join(text.split())[:500]
+
+
+def _read_graph(session: ort.InferenceSession, settings: Settings) -> Graph:
+    """What the file says of itself, with every dimension settled by running it once on zeros.
+
+    Raises:
+        ValueError: It takes no single picture, or fails.
+    """
+    metadata = dict(session.get_modelmeta().custom_metadata_map)
+    inputs = tuple(_input_port(port, metadata, settings) for port in session.get_inputs())
+    if len(inputs) != 1:
+        names = ", ".join(port.name for port in inputs)
+        raise ValueError(f"it has {len(inputs)} inputs ({names}), which no family here has: one picture is expected")
+    image_port(inputs[0])
+    zeros = np.zeros(inputs[0].shape, dtype=inputs[0].dtype)
+    try:
+        sample = tuple(np.asarray(output) for output in session.run(None, {inputs[0].name: zeros}))
+    except Exception as error:
+        raise ValueError(f"running it on {list(zeros.shape)} zeros failed: {_reason(error)}") from error
+    outputs = tuple(
+        Port(port.name, str(values.dtype), values.shape)
+        for port, values in zip(session.get_outputs(), sample, strict=True)
+    )
+    return Graph(inputs, outputs, metadata, sample)
+
+
+def _input_port(port: ort.NodeArg, metadata: Mapping[str, str], settings: Settings) -> Port:
+    """An input with its dynamic dimensions settled: one picture, and the size that the file or the user says.
+
+    Raises:
+        ValueError: It takes several pictures at once, or the size is out of range.
+    """
+    shape = list(port.shape)
+    dtype = DTYPES.get(port.type, port.type)
+    if len(shape) != 4:  # noqa: PLR2004  # no picture, which `image_port` says
+        return Port(port.name, dtype, tuple(size if isinstance(size, int) else 1 for size in shape))
+    if isinstance(shape[0], int) and shape[0] != 1:
+        raise ValueError(f"it takes {shape[0]} pictures at once; export it with a batch size of 1")
+    width, height = image_size(metadata) or settings.size or (DEFAULT_SIDE, DEFAULT_SIDE)
+    free = (1, height, width, 3) if shape[3] in (1, 3) else (1, 3, height, width)
+    settled = tuple(size if isinstance(size, int) and size > 0 else free[axis] for axis, size in enumerate(shape))
+    if max(settled) > SIDE_MAX:
+        raise ValueError(f"its input would be {list(settled)}; a side may be {SIDE_MAX} pixels at most")
+    return Port(port.name, dtype, settled)
+
+
+def _identity(path: Path, metadata: Mapping[str, str], settings: Settings) -> Identity:
+    """What the file says comes first, but Ultralytics' `version` is the exporter's: it is no version of the model."""
+    sha256 = _sha256(path)
+    own = None if from_ultralytics(metadata) else metadata.get("version")
+    name, version = tidy_names(
+        [
+            metadata.get("name") or settings.name or path.stem,
+            own or settings.version or sha256[:12],
+        ]
+    )
+    return Identity(name, version, sha256)
+
+
+def _sha256(path: Path) -> str:
+    """Of the file, in hex; in pieces, since a model may be larger than the memory that is free."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _preparation(family: Preparation, changes: Mapping[str, Any]) -> Preparation:
+    """The family's preparation with what the configuration changes.
+
+    Raises:
+        ValueError: A key is unknown, or one that the graph alone decides.
+    """
+    allowed = {field.name for field in fields(Preparation)} - {"width", "height", "dtype", "layout"}
+    for key in changes:
+        if key not in allowed:
+            raise ValueError(
+                f"there is no {key!r} to change in its preparation; there are {', '.join(sorted(allowed))}"
+            )
+    return replace(family, **changes)
+
+
+def _notes(provider: str, requested: str) -> tuple[str, ...]:
+    """Sentences about what is not as asked for."""
+    if provider == requested:
+        return ()
+    return (f"it runs on {provider}, not on {requested}, which this machine does not offer",)
