@@ -86,10 +86,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
     site: str = "my-site"
     device: str = "my-device"
-    streams: list[StreamSettings] = []  # noqa: RUF012  # msgspec copies it
+    streams: list[StreamSettings] = []  # msgspec copies it
     broker: BrokerSettings = BrokerSettings()
     state_dir: str = "vigie-state"
-    providers: list[str] = []  # noqa: RUF012  # msgspec copies it
+    providers: list[str] = []  # msgspec copies it
     threads: Annotated[int, Meta(ge=0, le=256)] = 1
     seal_s: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
     window_s: Annotated[int, Meta(ge=1, le=3600)] = 60

@@ -109,7 +109,7 @@ def _check_keys(data: dict[str, object], struct: type[msgspec.Struct], key: str)
     for name in data:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
+            hint = f"; did you mean '{near[0]}'?" if near else "."
             raise ConfigError(
                 f"'{f'{key}.' if key else ''}{name}' is not a known key{hint} Known {where}: {_listed(known)}"
             )
@@ -127,7 +127,8 @@ def _check_value(data: object, kind: Any, key: str) -> None:  # noqa: ANN401  # 
         msgspec.convert(data, kind, strict=True)
     except msgspec.ValidationError as error:
         rule = str(error).split(" - at `$")[0]
-        raise ConfigError(f"'{key}': {_plain(rule)}, got {_shown(data)}") from None
+        where = f"'{key}': " if key else ""
+        raise ConfigError(f"{where}{_plain(rule)}, got {_shown(data)}") from None
 
 
 def _plain(rule: str) -> str:
@@ -154,4 +155,12 @@ def _shown(data: object) -> str:
 
 def schema(kind: type[msgspec.Struct]) -> dict[str, Any]:
     """The JSON Schema (2020-12) of a settings type, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(kind)}
+    described = msgspec.json.schema(kind, schema_hook=_any)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **described}
+
+
+def _any(kind: type) -> dict[str, Any]:
+    """The schema of a value that is checked later, by whoever it is for."""
+    if kind is object:
+        return {"title": "Value"}
+    raise NotImplementedError

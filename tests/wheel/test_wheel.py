@@ -1,0 +1,134 @@
+"""The wheel as a stranger installs it: bare environments, each side alone, commands run from another folder.
+
+`make wheel` builds it first. Every CPython from 3.10 to 3.13 that this machine has is tried; for the others,
+and for aarch64, pip resolves wheels only.
+"""
+
+import glob
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+VERSIONS = ("3.10", "3.11", "3.12", "3.13")
+COLLECTOR_VERSIONS = VERSIONS[1:]
+NOT_FOR_THE_AGENT = ("flask", "waitress", "influxdb_client", "sqlalchemy", "plotly", "amqtt")
+NOT_FOR_THE_COLLECTOR = ("onnxruntime", "cv2")
+
+
+@cache
+def wheel() -> Path:
+    found = sorted((ROOT / "dist").glob("vigie-*.whl"))
+    assert len(found) == 1, "run `make wheel`: it builds the wheel first"
+    return found[0]
+
+
+@cache
+def interpreters() -> dict[str, str]:
+    """CPython by version: on PATH, and pyenv's."""
+    candidates = [shutil.which(f"python{version}") for version in VERSIONS]
+    candidates += glob.glob(str(Path.home() / ".pyenv/versions/3.*/bin/python"))  # noqa: PTH207  # the home folder may be missing
+    candidates.append(sys.executable)
+    found: dict[str, str] = {}
+    for candidate in filter(None, candidates):
+        told = subprocess.run(
+            [candidate, "-c", "import sys, ensurepip; print('%d.%d' % sys.version_info[:2], sys.implementation.name)"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        version, _, name = told.stdout.strip().partition(" ")
+        if told.returncode == 0 and name == "cpython" and version in VERSIONS:
+            found.setdefault(version, candidate)
+    return found
+
+
+def run(*command: object, cwd: Path) -> str:
+    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+def install(version: str, extra: str, folder: Path) -> Path:
+    """A fresh environment with one side only; its bin folder."""
+    run(interpreters()[version], "-m", "venv", folder / "venv", cwd=folder)
+    pip = [folder / "venv/bin/python", "-m", "pip", "--disable-pip-version-check", "install", "-q"]
+    run(*pip, "--only-binary=:all:", f"{wheel()}[{extra}]", cwd=folder)
+    return folder / "venv/bin"
+
+
+def test_the_wheel_holds_the_three_packages_and_nothing_else() -> None:
+    names = {name.split("/")[0] for name in zipfile.ZipFile(wheel()).namelist()}
+    assert {name for name in names if not name.endswith(".dist-info")} == {"agent", "collector", "shared"}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_agent_alone_predicts_from_another_folder(version: str, tmp_path: Path) -> None:
+    if version not in interpreters():
+        resolves("agent", version, "manylinux_2_28_x86_64", tmp_path)
+        return
+    bin_ = install(version, "agent", tmp_path)
+    for module in NOT_FOR_THE_AGENT:
+        assert not importable(bin_, module, tmp_path), f"[agent] must not bring {module}"
+    ripeness = ROOT / "examples/ripeness"
+    line = run(
+        bin_ / "vigie-agent", "predict", ripeness / "ripeness.onnx", ripeness / "south.mp4", "--json", cwd=tmp_path
+    ).splitlines()[0]
+    assert json.loads(line)["detections"]
+    assert "vigie-agent" in run(bin_ / "vigie-agent", "--version", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("version", COLLECTOR_VERSIONS)
+def test_the_collector_alone_checks_its_configuration(version: str, tmp_path: Path) -> None:
+    if version not in interpreters():
+        resolves("collector", version, "manylinux_2_28_x86_64", tmp_path)
+        return
+    bin_ = install(version, "collector", tmp_path)
+    for module in NOT_FOR_THE_COLLECTOR:
+        assert not importable(bin_, module, tmp_path), f"[collector] must not bring {module}"
+    assert "vigie-collector" in run(bin_ / "vigie-collector", "--version", cwd=tmp_path)
+    assert "embedded_broker" in run(bin_ / "vigie-collector", "config", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("extra", ["agent", "collector"])
+def test_wheels_for_a_pi_exist(extra: str, version: str, tmp_path: Path) -> None:
+    if extra == "collector" and version not in COLLECTOR_VERSIONS:
+        extra = "agent"  # the collector starts at 3.11
+    resolves(extra, version, "manylinux_2_28_aarch64", tmp_path)
+
+
+def resolves(extra: str, version: str, platform: str, folder: Path) -> None:
+    """Pip finds a wheel for every requirement, without building anything."""
+    platforms = [
+        f"--platform={name}"
+        for name in (platform, platform.replace("_2_28", "2014"), platform.replace("_2_28", "_2_27"))
+    ]
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "install",
+        "--dry-run",
+        "-q",
+        "--only-binary=:all:",
+        "--python-version",
+        version,
+        *platforms,
+        "--target",
+        folder / "none",
+        f"{wheel()}[{extra}]",
+        cwd=folder,
+    )
+
+
+def importable(bin_: Path, module: str, folder: Path) -> bool:
+    code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
+    return subprocess.run([bin_ / "python", "-c", code], cwd=folder, check=False).returncode == 0
