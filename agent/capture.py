@@ -1,0 +1,696 @@
+"""A source behind a deadline, in its own process; every frame's number, and what became of it.
+
+A camera may block for ever, crash its library or disappear: that costs one capture process, which is ended and begun
+again, and nothing else. Every number that the capture process gives arrives here exactly once, in order: as a frame,
+or as settled (`skipped`: a newer one replaced it; `unreadable`: it could not be decoded, or its process died with it).
+
+Two threads meet here. A supervisor, one for each capture, talks to the process and hands free slots back at once; the
+consumer takes frames, and gets all callbacks. Between them stands `_Inbox`.
+"""
+
+import contextlib
+import json
+import logging
+import mmap
+import os
+import random
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Protocol, TypeAlias
+
+import msgspec
+import numpy as np
+
+from agent.capture_child import (
+    MESSAGE_BYTES,
+    SLOTS,
+    Arena,
+    Ended,
+    Failed,
+    Given,
+    Notice,
+    Opened,
+    Release,
+    Settled,
+    Start,
+    Stop,
+)
+from agent.clock import Clock
+from agent.progress import Progress
+from agent.sources import Pixels, Resolved
+from shared.redact import redact
+
+__all__ = ["Backoff", "Capture", "Frame", "OnEvent", "OnSettled", "Progress"]
+
+SettledOutcome: TypeAlias = Literal["skipped", "unreadable"]
+OnEvent: TypeAlias = Callable[[str, str], None]
+"""Called with an event's name (one of `shared.schema.EVENTS`) and its detail."""
+OnSettled: TypeAlias = Callable[[int, int, SettledOutcome], None]
+"""Called with the first and last number, both included, and the outcome."""
+
+_GRACE_S = 1.0
+"""A source that was asked to stop, or that failed, gets this long to close its camera."""
+_REAP_S = 0.5
+"""A process that was killed is gone within this, unless the kernel holds it in a driver."""
+_PERIODS_IN_DEADLINE = 3
+_DETAIL_CHARS = 500
+_STDERR_BYTES = 4096
+
+# The child imports what this process imports, from wherever it runs and however it was started.
+_CHILD = (
+    "import json, sys; path, parent, agent, progress = json.loads(sys.argv[1]); sys.path[:] = path; "
+    "from agent.capture_child import main; main(parent, agent, progress)"
+)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Waits between attempts, in seconds: drawn from 0 to a ceiling that doubles from `first_s` to `most_s`."""
+
+    first_s: float = 1.0
+    most_s: float = 60.0
+
+    def ceiling_s(self, attempt: int) -> float:
+        """The longest wait after `attempt` (from 0) attempts in a row failed."""
+        return min(self.most_s, self.first_s * 2.0 ** min(attempt, 32))
+
+
+class Frame:
+    """A captured frame. Its pixels lie in memory shared with the capture process until it is released.
+
+    Attributes:
+        number: 1, 2, 3 ... of its stream in this start of the agent.
+        captured_boot_ns: Boot time when it had been read: whole ticks, at least 1 ms after the frame before.
+        capture_ticks: Spent reading it, in hundredths of a millisecond; with a live source that includes waiting.
+    """
+
+    __slots__ = ("_pixels", "_release", "capture_ticks", "captured_boot_ns", "number")
+
+    def __init__(
+        self, number: int, captured_boot_ns: int, capture_ticks: int, pixels: Pixels, release: Callable[[], None]
+    ) -> None:
+        self.number = number
+        self.captured_boot_ns = captured_boot_ns
+        self.capture_ticks = capture_ticks
+        self._pixels: Pixels | None = pixels
+        self._release = release
+
+    @property
+    def pixels(self) -> Pixels:
+        """[height, width, 3], BGR, read-only. Copy what must outlive `release`.
+
+        Raises:
+            RuntimeError: The frame was released.
+        """
+        if self._pixels is None:
+            raise RuntimeError(f"frame {self.number} was released: its pixels may belong to a newer frame by now")
+        return self._pixels
+
+    def release(self) -> None:
+        """Let the capture process use the memory again; once is enough, more does no harm."""
+        if self._pixels is not None:
+            self._pixels = None
+            self._release()
+
+
+@dataclass(frozen=True)
+class _Told:
+    """An event on its way to the consumer."""
+
+    name: str
+    detail: str
+
+
+_Item: TypeAlias = Frame | Settled | _Told
+
+
+class _Inbox:
+    """What the supervisor has for the consumer, in the order of frame numbers.
+
+    At most one frame of a live source waits: a newer one settles it as skipped. Runs of settled numbers are merged,
+    so that a consumer that was away for an hour finds a few items.
+    """
+
+    def __init__(self) -> None:
+        self._items: deque[_Item] = deque()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._closed = False
+
+    def put_frame(self, frame: Frame, *, newest_wins: bool) -> None:
+        """Add a frame; when the newest wins, those that still wait are settled as skipped."""
+        with self._changed:
+            if newest_wins:
+                self._skip_waiting()
+            self._items.append(frame)
+            if self._stopping:
+                self._skip_waiting()
+            self._changed.notify()
+
+    def put_settled(self, first: int, last: int, outcome: SettledOutcome) -> None:
+        """Add a run of numbers that no frame will come for."""
+        with self._changed:
+            _append_run(self._items, Settled(first, last, outcome))
+            self._changed.notify()
+
+    def put_event(self, name: str, detail: str) -> None:
+        """Add an event."""
+        with self._changed:
+            self._items.append(_Told(name, detail))
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """Settle every frame that waits, and those still to come, as skipped."""
+        with self._changed:
+            self._stopping = True
+            self._skip_waiting()
+
+    def close(self) -> None:
+        """Say that nothing more will come."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def take(self) -> _Item | None:
+        """The next item, waiting for it; None when nothing more will come."""
+        with self._changed:
+            while not self._items and not self._closed:
+                self._changed.wait()
+            return self._items.popleft() if self._items else None
+
+    def _skip_waiting(self) -> None:
+        """Turn every frame that waits into a settled number, in its place."""
+        if not any(isinstance(item, Frame) for item in self._items):
+            return
+        items, self._items = self._items, deque()
+        for item in items:
+            if isinstance(item, _Told):
+                self._items.append(item)
+            elif isinstance(item, Settled):
+                _append_run(self._items, item)
+            else:
+                item.release()
+                _append_run(self._items, Settled(item.number, item.number, "skipped"))
+
+
+def _append_run(items: deque[_Item], run: Settled) -> None:
+    """Append `run`, or make the last item longer where it goes on."""
+    last = items[-1] if items else None
+    if isinstance(last, Settled) and last.outcome == run.outcome and last.last + 1 == run.first:
+        items[-1] = Settled(last.first, run.last, run.outcome)
+    else:
+        items.append(run)
+
+
+class Capture:
+    """Frames of one stream, whatever its source does.
+
+    Args:
+        stream: Name of the stream, as `progress` knows it.
+        source: What `agent.sources.resolve` made of the configuration.
+        fps: Frames a second to capture at most; None for as many as come.
+        progress: Where numbers are counted.
+        clock: For deadlines and durations.
+        deadline_s: Silence of the capture process after which it is ended; three periods of `fps` where that is more.
+        open_deadline_s: The same for opening and the first frame.
+        backoff: Waits between attempts to open the source.
+        on_event: Gets `camera_lost`, `camera_stalled`, `camera_back`, `stream_changed` and `stream_ended`.
+        on_settled: Gets the numbers that no frame comes for.
+
+    Both callbacks are called by the thread that iterates over `frames`, between frames and in the order of numbers;
+    those of the last numbers may come when the `with` block ends.
+
+    Raises:
+        ValueError: `progress` was not made for this stream.
+    """
+
+    def __init__(  # noqa: PLR0913  # all but the first five are named, and have defaults
+        self,
+        stream: str,
+        source: Resolved,
+        fps: float | None,
+        progress: Progress,
+        clock: Clock,
+        *,
+        deadline_s: float = 10.0,
+        open_deadline_s: float = 30.0,
+        backoff: Backoff | None = None,
+        on_event: OnEvent | None = None,
+        on_settled: OnSettled | None = None,
+    ) -> None:
+        self._on_event = on_event or (lambda _name, _detail: None)
+        self._on_settled = on_settled or (lambda _first, _last, _outcome: None)
+        self._inbox = _Inbox()
+        plan = _Plan(
+            stream=stream,
+            source=source,
+            fps=fps,
+            deadline_s=max(deadline_s, _PERIODS_IN_DEADLINE / fps if fps else 0.0),
+            open_deadline_s=max(open_deadline_s, deadline_s),
+            backoff=backoff or Backoff(),
+        )
+        self._supervisor = _Supervisor(plan, progress, clock, self._inbox)
+        self._thread = threading.Thread(target=self._supervisor.run, name=f"capture-{stream}", daemon=True)
+
+    def __enter__(self) -> "Capture":  # noqa: PYI034  # Self needs Python 3.11
+        """Begin to capture; a source that cannot be opened is tried again until it can."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop, and settle what was not taken."""
+        self.stop()
+        self._thread.join()
+        for _ in self.frames():
+            pass  # only callbacks are left: `stop` turned every frame into one
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the capture process, while there is one."""
+        return self._supervisor.pid
+
+    def frames(self) -> Iterator[Frame]:
+        """Every frame that is to be looked at, until the source ends or `stop` is called.
+
+        A frame is released when the next one is asked for.
+        """
+        while (item := self._inbox.take()) is not None:
+            if isinstance(item, Settled):
+                self._on_settled(item.first, item.last, item.outcome)
+            elif isinstance(item, _Told):
+                self._on_event(item.name, item.detail)
+            else:
+                try:
+                    yield item
+                finally:
+                    item.release()
+
+    def stop(self) -> None:
+        """Let `frames` end soon: within 2 s, whatever the source does. Any thread may call this, once or more."""
+        self._inbox.stop()
+        self._supervisor.stop()
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a supervisor is to keep going, as in `Capture`."""
+
+    stream: str
+    source: Resolved
+    fps: float | None
+    deadline_s: float
+    open_deadline_s: float
+    backoff: Backoff
+
+
+@dataclass(frozen=True)
+class _Trouble:
+    """Why a capture process came to its end before its source did: an event's name, and what to say."""
+
+    name: str
+    detail: str
+
+
+class _Supervisor:
+    """Keeps a capture process going until the source ends or `stop` is called.
+
+    Args:
+        plan: What to keep going.
+        progress: Where numbers are counted.
+        clock: For deadlines and durations.
+        inbox: Gets everything that the consumer has to know.
+    """
+
+    def __init__(self, plan: _Plan, progress: Progress, clock: Clock, inbox: _Inbox) -> None:
+        self._plan = plan
+        self._clock = clock
+        self._inbox = inbox
+        self._progress_fd = progress.fd
+        self._counter = progress.counter(plan.stream)
+        self._seen = self._counter.value
+        self._captured_boot_ns = 0
+        self._size = (0, 0)
+        self._outage = _Outage(plan.stream, clock, inbox)
+        self._stop_read, self._stop_write = socket.socketpair()
+        self._stopping = threading.Event()
+        self._child: _Child | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Of the capture process, while there is one."""
+        child = self._child
+        return None if child is None else child.pid
+
+    def stop(self) -> None:
+        """End the capture process and `run`."""
+        self._stopping.set()
+        with contextlib.suppress(OSError):  # closed, or full of earlier calls: either way it is heard
+            self._stop_write.send(b"!", socket.MSG_DONTWAIT)
+
+    def run(self) -> None:
+        """Open the source again and again until it ends by itself or `stop` is called."""
+        failures = 0
+        try:
+            while (worked_s := self._attempt()) is not None:
+                if worked_s > self._plan.backoff.ceiling_s(failures):
+                    failures = 0
+                self._rest(random.uniform(0, self._plan.backoff.ceiling_s(failures)))  # noqa: S311  # guards nothing
+                failures += 1
+        finally:
+            self._inbox.close()
+            self._stop_read.close()
+            self._stop_write.close()
+
+    def _rest(self, duration_s: float) -> None:
+        """Wait, unless `stop` is called."""
+        _wait_for((self._stop_read,), duration_s)
+
+    def _attempt(self) -> float | None:
+        """Run one capture process to its end: for how many seconds it gave frames, or None when that was the last."""
+        if self._stopping.is_set():
+            return None
+        try:
+            self._child = child = _Child(self._plan, self._start(), self._progress_fd)
+        except OSError as error:
+            self._outage.begin(_Trouble("camera_lost", f"the capture process cannot be started: {error}"))
+            return 0.0
+        try:
+            trouble = self._follow(child)
+            self._finish(child, grace_s=0.0 if trouble and trouble.name == "camera_stalled" else _GRACE_S)
+        finally:
+            child.close()
+            self._child = None
+        if self._stopping.is_set():
+            return None
+        if trouble is None:
+            self._inbox.put_event("stream_ended", f"after {self._seen} frames")
+            return None
+        self._outage.begin(trouble)
+        return child.worked_s
+
+    def _start(self) -> Start:
+        """What the next capture process is to do."""
+        options: dict[str, object] = msgspec.to_builtins(self._plan.source.options)
+        return Start(
+            source=self._plan.source.path,
+            target=self._plan.source.target,
+            options=options,
+            fps=self._plan.fps,
+            counter=self._counter.index,
+            deadline_s=self._plan.deadline_s,
+            captured_boot_ns=self._captured_boot_ns,
+        )
+
+    def _follow(self, child: "_Child") -> _Trouble | None:
+        """Hear `child` out until something ends it: a trouble, or None when the source ended or `stop` was called."""
+        heard = self._clock.monotonic()
+        while not self._stopping.is_set():
+            deadline_s = self._plan.open_deadline_s if child.frames_from is None else self._plan.deadline_s
+            left_s = heard + deadline_s - self._clock.monotonic()
+            if child.wait(left_s, self._stop_read):
+                notice = child.receive()
+                if isinstance(notice, Ended):
+                    return None
+                if notice is None or isinstance(notice, Failed):
+                    return _Trouble("camera_lost", child.explain(notice))
+                self._handle(child, notice)
+                if child.frames_from is not None:
+                    heard = self._clock.monotonic()
+            elif left_s <= 0:
+                doing = "open and give a frame" if child.frames_from is None else "give a frame"
+                return _Trouble("camera_stalled", f"did not {doing} within {deadline_s:g} s")
+        return None
+
+    def _finish(self, child: "_Child", grace_s: float) -> None:
+        """End `child`, and settle every number that it gave."""
+        child.ask_to_stop()
+        self._drain(child, grace_s)
+        child.kill()
+        self._drain(child, 0.0)
+        self._settle_until(self._counter.value, "skipped" if self._stopping.is_set() else "unreadable")
+
+    def _drain(self, child: "_Child", duration_s: float) -> None:
+        """Take what `child` says until it has ended or `duration_s` is over."""
+        until = self._clock.monotonic() + duration_s
+        while True:
+            left_s = until - self._clock.monotonic()
+            if child.wait(left_s):
+                notice = child.receive()
+                if notice is None:
+                    return
+                self._handle(child, notice)
+            elif left_s <= 0:
+                return
+
+    def _handle(self, child: "_Child", notice: Notice) -> None:
+        """Take note of what the capture process said."""
+        if isinstance(notice, Given):
+            self._settle_until(notice.number - 1, "unreadable")
+            self._seen = notice.number
+            self._captured_boot_ns = notice.captured_boot_ns
+            child.frames_from = child.frames_from or self._clock.monotonic()
+            child.worked_s = self._clock.monotonic() - child.frames_from
+            self._outage.end()
+            if child.live:
+                self._note_size((notice.width, notice.height))
+            self._inbox.put_frame(child.frame(notice), newest_wins=child.live)
+        elif isinstance(notice, Settled):
+            self._settle_until(notice.first - 1, "unreadable")
+            child.frames_from = child.frames_from or self._clock.monotonic()
+            self._settle_until(notice.last, notice.outcome)
+
+    def _settle_until(self, last: int, outcome: SettledOutcome) -> None:
+        """Settle the numbers after the last one that was seen."""
+        if last > self._seen:
+            self._inbox.put_settled(self._seen + 1, last, outcome)
+            self._seen = last
+
+    def _note_size(self, size: tuple[int, int]) -> None:
+        """Tell when a camera's picture has another size than before."""
+        if self._size not in {size, (0, 0)}:
+            detail = "from {} x {} to {} x {} pixels".format(*self._size, *size)
+            _log.warning("%s: the picture changed %s", self._plan.stream, detail)
+            self._inbox.put_event("stream_changed", detail)
+        self._size = size
+
+
+class _Outage:
+    """Tells of trouble once, and of its end; attempts in between are silent."""
+
+    def __init__(self, stream: str, clock: Clock, inbox: _Inbox) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._inbox = inbox
+        self._told: set[str] = set()
+        self._last_frame_s = clock.monotonic()
+
+    def begin(self, trouble: _Trouble) -> None:
+        """There is trouble, perhaps still."""
+        if trouble.name not in self._told:
+            self._told.add(trouble.name)
+            _log.warning("%s: %s: %s", self._stream, trouble.name, trouble.detail)
+            self._inbox.put_event(trouble.name, trouble.detail)
+
+    def end(self) -> None:
+        """A frame came."""
+        now = self._clock.monotonic()
+        if self._told:
+            self._told.clear()
+            detail = f"after {now - self._last_frame_s:.1f} s"
+            _log.warning("%s: frames come again %s", self._stream, detail)
+            self._inbox.put_event("camera_back", detail)
+        self._last_frame_s = now
+
+
+class _Child:
+    """A capture process, seen from the agent.
+
+    Must be made by a thread that lives as long as it does: the kernel ends the process with the thread that began it.
+
+    Attributes:
+        frames_from: When its first frame came, on the monotonic clock.
+        worked_s: From its first frame to its last.
+        live: Whether its source is.
+    """
+
+    def __init__(self, plan: _Plan, start: Start, progress_fd: int) -> None:
+        self._stream = plan.stream
+        self.frames_from: float | None = None
+        self.worked_s = 0.0
+        self.live = False
+        self._decoder = msgspec.msgpack.Decoder(Notice)
+        self._memory: mmap.mmap | None = None
+        self._arena = Arena(0, 0)
+        self._nonsense = ""
+        self._lock = threading.Lock()
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            arguments = json.dumps([sys.path, os.getpid(), theirs.fileno(), progress_fd])
+            try:
+                self._process = subprocess.Popen(  # noqa: S603  # our own interpreter
+                    [sys.executable, "-c", _CHILD, arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    pass_fds=(theirs.fileno(), progress_fd),
+                    start_new_session=True,  # Ctrl-C goes to the agent, which decides
+                )
+            except OSError:
+                self._socket.close()
+                raise
+        self._errors = _Errors(plan.stream, self._process)
+        self._send(start)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def wait(self, timeout_s: float, stop: socket.socket | None = None) -> bool:
+        """Wait until there is something to receive; False when `timeout_s` is over, `stop` can be read, or for now."""
+        ready = _wait_for((self._socket, self._errors, stop), timeout_s)
+        if self._errors in ready:
+            self._errors.read()
+        return self._socket in ready
+
+    def receive(self) -> Notice | None:
+        """What it says, or None when it has ended, or speaks nonsense."""
+        try:
+            data, fds, _, _ = socket.recv_fds(self._socket, MESSAGE_BYTES, 1)
+        except OSError:
+            return None
+        try:
+            notice: Notice | None = self._decoder.decode(data) if data else None
+            if isinstance(notice, Arena):
+                self._memory = mmap.mmap(fds[0], notice.slot_bytes * SLOTS, prot=mmap.PROT_READ)
+                self._arena = notice
+            elif isinstance(notice, Opened):
+                self.live = notice.live
+            elif isinstance(notice, Given):
+                self._check(notice)
+        except (msgspec.DecodeError, ValueError, IndexError, OSError) as error:
+            self._nonsense = f"the capture process sent something that is no notice: {error}"
+            return None
+        finally:
+            for fd in fds:
+                os.close(fd)
+        return notice
+
+    def _check(self, given: Given) -> None:
+        """Refuse a frame that does not lie in a slot; raises ValueError."""
+        size = given.height * given.width * 3
+        if given.arena != self._arena.arena or not 0 <= given.slot < SLOTS or not 0 < size <= self._arena.slot_bytes:
+            raise ValueError(f"frame {given.number} lies outside of its slot")
+
+    def frame(self, given: Given) -> Frame:
+        """The frame that a notice tells of."""
+        shape = (given.height, given.width, 3)
+        pixels = np.ndarray(shape, np.uint8, self._memory, given.slot * self._arena.slot_bytes)
+        release = Release(given.arena, given.slot)
+        return Frame(given.number, given.captured_boot_ns, given.capture_ticks, pixels, lambda: self._send(release))
+
+    def explain(self, failed: Failed | None) -> str:
+        """Why it gives no more frames, without credentials."""
+        if failed is None:
+            self.kill()
+        reason = failed.reason if failed else self._nonsense or self._how_it_ended()
+        last = self._errors.last
+        text = f"{reason} ({last})" if last and last not in reason else reason
+        return " ".join(redact(text).split())[:_DETAIL_CHARS]
+
+    def ask_to_stop(self) -> None:
+        """Let it end after the frame in hand."""
+        self._send(Stop())
+
+    def kill(self) -> None:
+        """End it, and what it began."""
+        if self._process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        try:
+            self._process.wait(_REAP_S)
+        except subprocess.TimeoutExpired:
+            _log.warning("%s: the kernel holds capture process %d; it was left behind", self._stream, self.pid)
+
+    def close(self) -> None:
+        """Let go of it; frames that were not released stay readable."""
+        with self._lock:
+            self._socket.close()
+        self._errors.close()
+
+    def _send(self, order: Start | Release | Stop) -> None:
+        """Give an order; one to a process that has ended is lost without harm."""
+        with self._lock, contextlib.suppress(OSError):
+            self._socket.send(msgspec.msgpack.encode(order), socket.MSG_DONTWAIT)
+
+    def _how_it_ended(self) -> str:
+        code = self._process.returncode
+        if code is not None and code < 0:
+            return f"the capture process was ended by {signal.Signals(-code).name}"
+        return f"the capture process ended with code {code}"
+
+
+class _Errors:
+    """What a capture process, and the libraries in it, print: logged without credentials; the last line is kept."""
+
+    def __init__(self, stream: str, process: "subprocess.Popen[bytes]") -> None:
+        self._stream = stream
+        self._pipe = process.stderr
+        self._rest = b""
+        self.last = ""
+
+    def fileno(self) -> int:
+        """Of the pipe; -1 when it has ended."""
+        return self._pipe.fileno() if self._pipe and not self._pipe.closed else -1
+
+    def read(self) -> None:
+        """Take what was printed; to be called when the pipe can be read."""
+        data = os.read(self.fileno(), _STDERR_BYTES)
+        *lines, rest = (self._rest + data).split(b"\n")
+        self._rest = rest[-_STDERR_BYTES:]
+        if not data:
+            lines.append(rest)
+            self.close()
+        for line in lines:
+            self._log(redact(line.decode(errors="replace").strip()))
+
+    def close(self) -> None:
+        """Close the pipe."""
+        if self._pipe:
+            self._pipe.close()
+
+    def _log(self, line: str) -> None:
+        level, _, message = line.partition(":")
+        if level in {"WARNING", "INFO"}:
+            _log.log(getattr(logging, level), "%s: %s", self._stream, message)
+        elif line:
+            _log.debug("%s: %s", self._stream, line)
+            self.last = line[:_DETAIL_CHARS]
+
+
+def _wait_for(sources: Iterable["_HasFileno | None"], timeout_s: float) -> "list[_HasFileno]":
+    """Those that can be read, or have ended, within `timeout_s`."""
+    poll = select.poll()
+    by_fd = {source.fileno(): source for source in sources if source is not None and source.fileno() >= 0}
+    for fd in by_fd:
+        poll.register(fd, select.POLLIN)
+    return [by_fd[fd] for fd, _ in poll.poll(max(0.0, timeout_s) * 1000)]
+
+
+class _HasFileno(Protocol):
+    """Something to wait for."""
+
+    def fileno(self) -> int: ...

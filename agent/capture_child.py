@@ -1,0 +1,395 @@
+"""The capture process: reads one source, numbers its frames, and hands them over in shared memory.
+
+It may block, crash or be killed at any moment; `agent.capture` watches it from outside. It ends with the agent however
+the agent ends. Frames lie in slots of a memory file that has no name, so that nothing is left behind.
+
+The two processes talk over a socket that keeps messages apart: `Start`, `Release` and `Stop` go to this process,
+everything else comes from it. The first `Arena` carries the memory file's descriptor with it.
+"""
+
+import contextlib
+import ctypes
+import logging
+import mmap
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from typing import Literal
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from agent.clock import Clock
+from agent.progress import Counter
+from agent.sources import FrameSource, Lost, Pixels, Resumable, TwoStep, Unreadable, import_source
+from shared.records import TICK_NS
+
+SLOTS = 4
+"""One with the model, one waiting, one being filled, one on its way back."""
+
+MESSAGE_BYTES = 65_536
+REASON_CHARS = 2000
+
+_GAP_NS = 1_000_000
+"""Two frames of a stream are at least this far apart: capture times are keys."""
+
+_PIXELS_MAX = 100_000_000
+_SIDE_MAX = 65_535
+_BEATS_IN_DEADLINE = 4
+_PR_SET_PDEATHSIG = 1
+
+_log = logging.getLogger(__name__)
+
+
+class Start(Struct, tag=True):
+    """What to read, and how.
+
+    Attributes:
+        source: `module:Class`.
+        target: Of the source.
+        options: Of the source, as plain data.
+        fps: Frames a second to capture at most.
+        counter: Index of the stream in the progress file.
+        deadline_s: Silence after which this process will be killed.
+        captured_boot_ns: Capture time of the stream's last frame, 0 for none.
+    """
+
+    source: str
+    target: str
+    options: dict[str, object]
+    fps: float | None
+    counter: int
+    deadline_s: float
+    captured_boot_ns: int
+
+
+class Release(Struct, tag=True):
+    """A slot is free again."""
+
+    arena: int
+    slot: int
+
+
+class Stop(Struct, tag=True):
+    """End after the frame in hand."""
+
+
+class Opened(Struct, tag=True):
+    """The source is open; frames may be replaced by newer ones when it is live."""
+
+    live: bool
+
+
+class Beat(Struct, tag=True):
+    """Still working, without a frame to show for it."""
+
+
+class Arena(Struct, tag=True):
+    """A new memory file comes with this message: frames from now on lie in it."""
+
+    arena: int
+    slot_bytes: int
+
+
+class Given(Struct, tag=True):
+    """A frame lies in a slot.
+
+    Attributes:
+        number: 1, 2, 3 ... of the stream in this start of the agent.
+        arena: The memory file.
+        slot: The part of it.
+        captured_boot_ns: Boot time when `read` returned.
+        capture_ticks: Spent in `read`, in hundredths of a millisecond.
+        height: In pixels.
+        width: In pixels.
+    """
+
+    number: int
+    arena: int
+    slot: int
+    captured_boot_ns: int
+    capture_ticks: int
+    height: int
+    width: int
+
+
+class Settled(Struct, tag=True):
+    """Frames `first` to `last` got a number and will not be given."""
+
+    first: int
+    last: int
+    outcome: Literal["skipped", "unreadable"]
+
+
+class Ended(Struct, tag=True):
+    """The source has no more frames."""
+
+
+class Failed(Struct, tag=True):
+    """The source must be reopened."""
+
+    reason: str
+
+
+Order = Start | Release | Stop
+Notice = Opened | Beat | Arena | Given | Settled | Ended | Failed
+
+
+class _Stopped(Exception):
+    """The agent wants no more frames."""
+
+
+class _Passed(Exception):
+    """A frame came that is not due at the configured rate."""
+
+
+class _Link:
+    """This process's end of the socket, and the free slots that it tells of."""
+
+    def __init__(self, agent: socket.socket, beat_s: float) -> None:
+        self._agent = agent
+        self._beat_s = beat_s
+        self._spoke = time.monotonic()
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder = msgspec.msgpack.Decoder(Order)
+        self._poll = select.poll()
+        self._poll.register(agent, select.POLLIN)
+        self._arena = 0
+        self._memory = mmap.mmap(-1, 1)
+        self.slot_bytes = 0
+        self._free: list[int] = []
+
+    def tell(self, notice: Notice, fds: tuple[int, ...] = ()) -> None:
+        """Send a notice; raises `_Stopped` when nobody is there to hear it."""
+        self._spoke = time.monotonic()
+        try:
+            socket.send_fds(self._agent, [self._encoder.encode(notice)], fds)
+        except (BrokenPipeError, ConnectionResetError):
+            raise _Stopped from None
+
+    def beat(self) -> None:
+        """Say that work goes on, if nothing was said for a while."""
+        if time.monotonic() - self._spoke >= self._beat_s:
+            self.tell(Beat())
+
+    def listen(self, timeout_s: float = 0.0) -> None:
+        """Take orders for at most `timeout_s`; returns at the first. Raises `_Stopped`."""
+        timeout_s = min(timeout_s, self._beat_s)
+        while self._poll.poll(timeout_s * 1000):
+            timeout_s = 0.0
+            data = self._agent.recv(MESSAGE_BYTES)
+            order = self._decoder.decode(data) if data else Stop()
+            if isinstance(order, Stop):
+                raise _Stopped
+            if isinstance(order, Release) and order.arena == self._arena:
+                self._free.append(order.slot)
+        self.beat()
+
+    def wait_until(self, moment: float) -> None:
+        """Sleep until `moment` on the monotonic clock, taking orders meanwhile."""
+        while (left_s := moment - time.monotonic()) > 0:
+            self.listen(left_s)
+
+    def wait_for_slot(self) -> None:
+        """Sleep until a slot is free, taking orders meanwhile. A source that nobody keeps up with rests here."""
+        self.listen()
+        while self.slot_bytes and not self._free:
+            self.listen(self._beat_s)
+
+    def put(self, pixels: Pixels) -> tuple[int, int] | None:
+        """Copy a frame into a free slot: the arena and the slot, or None when none is free."""
+        self.listen()
+        if pixels.nbytes > self.slot_bytes:
+            self._grow(pixels.nbytes)
+        if not self._free:
+            return None
+        slot = self._free.pop()
+        target = np.ndarray(pixels.shape, np.uint8, self._memory, slot * self.slot_bytes)
+        np.copyto(target, pixels)
+        return self._arena, slot
+
+    def _grow(self, size: int) -> None:
+        """Begin a new memory file whose slots hold `size` bytes; the old one lives until its last frame is let go."""
+        slot_bytes = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+        fd = os.memfd_create("vigie-frames", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(fd, slot_bytes * SLOTS)
+            self._memory = mmap.mmap(fd, slot_bytes * SLOTS)
+            self._arena += 1
+            self.slot_bytes = slot_bytes
+            self._free = list(range(SLOTS))
+            self.tell(Arena(self._arena, slot_bytes), (fd,))
+        finally:
+            os.close(fd)
+
+
+class _Reader:
+    """Reads a source, frame by frame, until it ends."""
+
+    def __init__(self, source: FrameSource, start: Start, link: _Link, counter: Counter) -> None:
+        self._source = source
+        self._two_step = source if isinstance(source, TwoStep) else None
+        self._link = link
+        self._counter = counter
+        self._clock = Clock()
+        self._captured_ns = start.captured_boot_ns
+        self._period_s = 1 / start.fps if start.fps else 0.0
+        self._due = time.monotonic()
+
+    def run(self) -> None:
+        """Read until the source ends. Raises `Lost` and `_Stopped`."""
+        while self._step():
+            pass
+
+    def _step(self) -> bool:
+        """Read one frame and hand it over, or let it pass; False at the end."""
+        if not self._source.live:
+            self._link.wait_for_slot()
+            self._link.wait_until(self._due)
+        self._keep_apart()
+        started_ns = self._clock.boot_ns()
+        try:
+            pixels = self._read()
+        except _Passed:
+            self._link.listen()
+            return True
+        except Unreadable as error:
+            self._settle(self._number(), "unreadable", str(error))
+            return True
+        if pixels is None:
+            return False
+        number = self._number()
+        self._hand_over(number, pixels, max(0, self._captured_ns - started_ns) // TICK_NS)
+        return True
+
+    def _number(self) -> int:
+        """Number and stamp the frame that has just come."""
+        number = self._counter.next()
+        self._captured_ns = self._clock.boot_ns() // TICK_NS * TICK_NS
+        return number
+
+    def _read(self) -> Pixels | None:
+        """The next frame; raises `_Passed` when one came that is not due."""
+        if self._two_step is not None:
+            if not self._two_step.grab():
+                return None
+            self._require_due()
+            return self._two_step.retrieve()
+        try:
+            pixels = self._source.read()
+        except Unreadable:
+            self._require_due()
+            raise
+        if pixels is not None:
+            self._require_due()
+        return pixels
+
+    def _require_due(self) -> None:
+        if not self._is_due():
+            raise _Passed
+
+    def _is_due(self) -> bool:
+        """Whether the frame that has just come counts at the configured rate; the next one is due a period later.
+
+        A camera's frames come a little early or late: a tenth of a period is let through, so that a rate equal to
+        the camera's own keeps every frame.
+        """
+        now = time.monotonic()
+        if self._source.live and now < self._due - self._period_s / 10:
+            return False
+        self._due = max(self._due, now - self._period_s) + self._period_s
+        return True
+
+    def _keep_apart(self) -> None:
+        """Wait until a frame read from now on is stamped late enough after the one before."""
+        early_ns = self._captured_ns + _GAP_NS + TICK_NS - self._clock.boot_ns()
+        if early_ns > 0:
+            time.sleep(min(early_ns, _GAP_NS) / 1e9)
+
+    def _hand_over(self, number: int, pixels: Pixels, capture_ticks: int) -> None:
+        """Put a frame into a slot and say so; or say that it cannot be."""
+        garbage = _what_is_wrong(pixels)
+        if garbage:
+            self._settle(number, "unreadable", garbage)
+            return
+        place = self._link.put(pixels)
+        if place is None:
+            self._settle(number, "skipped", "")
+            return
+        height, width, _ = pixels.shape
+        self._link.tell(Given(number, *place, self._captured_ns, capture_ticks, height, width))
+
+    def _settle(self, number: int, outcome: Literal["skipped", "unreadable"], reason: str) -> None:
+        if reason:
+            _log.info("frame %d is unreadable: %s", number, reason)
+        self._link.listen()
+        self._link.tell(Settled(number, number, outcome))
+
+
+def _what_is_wrong(pixels: object) -> str:
+    """Why this is not a picture, or nothing."""
+    if not isinstance(pixels, np.ndarray):
+        return f"the source gave {type(pixels).__name__} instead of an array"
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:  # noqa: PLR2004  # height, width, BGR
+        return (
+            f"the source gave an array of {pixels.dtype} with shape {pixels.shape} instead of uint8 [height, width, 3]"
+        )
+    height, width = pixels.shape[:2]
+    if not 0 < height <= _SIDE_MAX or not 0 < width <= _SIDE_MAX or height * width > _PIXELS_MAX:
+        return f"the source gave a picture of {width} x {height} pixels"
+    return ""
+
+
+def _follow(parent_pid: int) -> None:
+    """End when the agent ends, however it ends; leave Ctrl-C and systemd's signals to the agent."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        sys.exit(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _capture(start: Start, link: _Link, counter: Counter) -> None:
+    """Open the source, read it to its end, and say how it ended."""
+    with contextlib.ExitStack() as closing:
+        try:
+            kind = import_source(start.source)
+            source = closing.enter_context(kind(start.target, msgspec.convert(start.options, kind.Options)))
+            link.tell(Opened(source.live))
+            if counter.value and not source.live and isinstance(source, Resumable):
+                source.resume(counter.value)
+            _Reader(source, start, link, counter).run()
+            ending: Notice = Ended()
+        except _Stopped:
+            return
+        except Lost as error:
+            ending = Failed(str(error)[:REASON_CHARS])
+        except Exception as error:  # noqa: BLE001  # a user's own source may raise anything; the agent reopens it
+            ending = Failed(f"{type(error).__name__}: {error}"[:REASON_CHARS])
+        # Said before the source is closed: closing may hang, and this process is then killed.
+        with contextlib.suppress(_Stopped):
+            link.tell(ending)
+
+
+def main(parent_pid: int, socket_fd: int, progress_fd: int) -> None:
+    """Run the capture process.
+
+    Args:
+        parent_pid: The agent's process id.
+        socket_fd: This process's end of the socket.
+        progress_fd: The progress file.
+    """
+    _follow(parent_pid)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s:%(message)s")
+    agent = socket.socket(fileno=socket_fd)
+    start = msgspec.msgpack.decode(agent.recv(MESSAGE_BYTES), type=Start)
+    link = _Link(agent, start.deadline_s / _BEATS_IN_DEADLINE)
+    counter = Counter(progress_fd, start.counter)
+    _capture(start, link, counter)
+    # No clean-up of libraries that may hang in theirs: all that matters has been sent.
+    sys.stderr.flush()
+    os._exit(0)

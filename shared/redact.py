@@ -1,0 +1,53 @@
+"""Credentials out of URLs, before anything is logged or sent.
+
+Camera URLs carry passwords, and the libraries that open them quote the URL in what they print.
+"""
+
+import re
+
+STARS = "***"
+
+_SECRETS = (
+    "access[_-]?key",
+    "access[_-]?token",
+    "api[_-]?key",
+    "apikey",
+    "auth",
+    "authorization",
+    "credentials?",
+    "key",
+    "loginpas",
+    "pass",
+    "passwd",
+    "password",
+    "passphrase",
+    "pwd",
+    "pw",
+    "secret",
+    "sig",
+    "signature",
+    "streamkey",
+    "token",
+    "usr",
+    "user",
+    "username",
+    "loginuse",
+)
+"""Names of query parameters that cameras, media servers and clouds put credentials in."""
+
+# A password may hold `@`, `/` and `:` although the standard wants them encoded: everything up to the last `@` before
+# white space, a quote or the query is taken, and a host is what remains.
+_USERINFO = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*:/{2,})[^\s\"'<>?#]*@", re.IGNORECASE)
+_USERINFO_WITH_QUERY_SIGNS = re.compile(
+    r"(?P<scheme>\b[a-z][a-z0-9+.-]*:/{2,})[^\s\"'<>/@]+:[^\s\"'<>/@]*@", re.IGNORECASE
+)
+_ENCODED_USERINFO = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*%3a(?:%2f){2,})[^\s\"'<>]*?%40", re.IGNORECASE)
+_QUERY = re.compile(rf"(?P<name>(?:[?&;]|%3f|%26)(?:{'|'.join(_SECRETS)})(?:=|%3d))[^\s\"'<>&;#]*", re.IGNORECASE)
+
+
+def redact(text: str) -> str:
+    """Replace credentials in every URL in `text` by `***`: before the host, and in the query."""
+    text = _USERINFO_WITH_QUERY_SIGNS.sub(rf"\g<scheme>{STARS}@", text)
+    text = _USERINFO.sub(rf"\g<scheme>{STARS}@", text)
+    text = _ENCODED_USERINFO.sub(rf"\g<scheme>{STARS}%40", text)
+    return _QUERY.sub(rf"\g<name>{STARS}", text)
