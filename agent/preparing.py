@@ -99,9 +99,10 @@ class Preparer:
             np.copyto(target, self._plane)
             return
         # Without dtype, numpy 1 would compute in half precision, for which this scalar is small enough.
-        np.multiply(self._plane, scale, out=target, dtype=np.float32, casting="same_kind")
+        source = self._plane
         if mean:
-            np.subtract(target, mean * scale, out=target, dtype=np.float32, casting="same_kind")
+            source = np.subtract(source, mean, out=target, dtype=np.float32, casting="same_kind")
+        np.multiply(source, scale, out=target, dtype=np.float32, casting="same_kind")
 
 
 def empty_tensor(want: Preparation) -> Array:

@@ -1,0 +1,181 @@
+"""`vigie-agent predict`: what a model sees in pictures and videos, one line for each.
+
+Answers go to standard output, everything else to standard error. A path that cannot be read does not stop the
+others, and makes the exit code 1.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from agent import pictures
+from agent.classnames import read_names
+from agent.decoders import DECODERS, Found, Thresholds
+from agent.model import Looker, Model, ModelError
+from agent.pictures import Frame
+from agent.sources import Unreadable
+
+OK, FAILED = 0, 1
+
+COORDINATE_DIGITS = 3
+SCORE_DIGITS = 6
+MS_DIGITS = 3
+
+NS_PER_MS = 1_000_000
+
+Answer = dict[str, Any]
+"""A line of `--json`."""
+
+
+def add_parser(commands: Any) -> None:  # noqa: ANN401  # argparse has no public name for what add_subparsers gives
+    """Add the command to `commands`."""
+    defaults = Thresholds()
+    parser = commands.add_parser("predict", help="run a model on pictures and videos, and print what it sees")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="an ONNX file")
+    parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="a picture, a video, a folder of pictures")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument(
+        "--score", type=_share, default=defaults.score, metavar="S", help="least score of a detection (%(default)s)"
+    )
+    parser.add_argument(
+        "--iou",
+        type=_share,
+        default=defaults.iou,
+        metavar="S",
+        help="overlap above which the better detection of a class stays alone; for models without a selection of "
+        "their own (%(default)s)",
+    )
+    parser.add_argument("--names", type=Path, metavar="FILE", help="class names, one a line, if the model has none")
+    parser.add_argument("--decoder", choices=sorted(DECODERS), help="the model's family, if its file does not say it")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what the command line says; exit code."""
+    # Damaged files are reported below, by name and reason; OpenCV's own lines have neither.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        names = read_names(args.names) if args.names else None
+        model = Model.load(
+            args.model, decoder=args.decoder, names=names, thresholds=Thresholds(score=args.score, iou=args.iou)
+        )
+    except (ModelError, ValueError) as error:
+        return _complain(error)
+    for warning in model.warnings:
+        _say(f"{args.model}: {warning}")
+    try:
+        return _predict(model, args.paths, as_json=args.json)
+    except BrokenPipeError:
+        # Whoever read has seen enough. Python would complain when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+
+
+def _predict(model: Model, paths: list[Path], *, as_json: bool) -> int:
+    """Answer for every picture and frame in `paths`; exit code."""
+    looker, code = model.looker(), OK
+    for path, error in _files(paths):
+        if error:
+            code = _complain(error)
+            continue
+        try:
+            for frame in pictures.frames(path):
+                answer = predict(looker, path, frame)
+                print(json.dumps(answer, ensure_ascii=False) if as_json else readable(answer), flush=True)  # noqa: T201
+        except (Unreadable, ModelError, ValueError) as failure:
+            code = _complain(failure)
+    return code
+
+
+def _files(paths: list[Path]) -> Iterator[tuple[Path, Unreadable | None]]:
+    """Each file that `paths` stand for, or why one of them stands for nothing."""
+    for path in paths:
+        try:
+            files = pictures.expand(path)
+        except Unreadable as error:
+            yield path, error
+            continue
+        yield from ((file, None) for file in files)
+
+
+def predict(looker: Looker, path: Path, frame: Frame) -> Answer:
+    """What the model sees in one frame, and what seeing it took.
+
+    Raises:
+        ModelError: The runtime failed.
+        ValueError: The outputs make no sense; names the file.
+    """
+    model = looker.model
+    started = time.perf_counter_ns()
+    tensor, placement = looker.prepare(frame.pixels)
+    prepared = time.perf_counter_ns()
+    outputs = looker.infer(tensor)
+    inferred = time.perf_counter_ns()
+    try:
+        found = looker.decode(outputs, placement)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    decoded = time.perf_counter_ns()
+    number = {} if frame.number is None else {"frame": frame.number}
+    return {
+        "path": str(path),
+        **number,
+        "width": placement.width,
+        "height": placement.height,
+        "model": model.name,
+        "task": model.task,
+        **_seen(model, found),
+        "timings_ms": {
+            "prepare": round((prepared - started) / NS_PER_MS, MS_DIGITS),
+            "infer": round((inferred - prepared) / NS_PER_MS, MS_DIGITS),
+            "decode": round((decoded - inferred) / NS_PER_MS, MS_DIGITS),
+        },
+    }
+
+
+def _seen(model: Model, found: Found) -> Answer:
+    """The detections, or the classes."""
+    guesses: list[Answer] = [
+        {"class": model.class_name(class_id), "class_id": class_id, "score": round(score, SCORE_DIGITS)}
+        for class_id, score in zip(found.class_ids.tolist(), found.scores.tolist(), strict=True)
+    ]
+    if model.task == "classify":
+        return {"classes": guesses}
+    for guess, box in zip(guesses, found.boxes.tolist(), strict=True):
+        guess["box"] = [round(side, COORDINATE_DIGITS) for side in box]
+    return {"detections": guesses}
+
+
+def readable(answer: Answer) -> str:
+    """An answer for people, on one line: `bus.jpg: bus 0.93, person 0.92 (12.3 ms)`."""
+    place = f"{answer['path']} frame {answer['frame']}" if "frame" in answer else answer["path"]
+    seen = answer["detections"] if "detections" in answer else answer["classes"]
+    words = ", ".join(f"{guess['class']} {guess['score']:.2f}" for guess in seen) or "nothing"
+    return f"{place}: {words} ({sum(answer['timings_ms'].values()):.1f} ms)"
+
+
+def _share(text: str) -> float:
+    """An argument from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, got {text!r}")
+    return value
+
+
+def _complain(error: Exception) -> int:
+    _say(f"error: {error}")
+    return FAILED
+
+
+def _say(sentence: str) -> None:
+    print(f"vigie-agent predict: {sentence}", file=sys.stderr)  # noqa: T201  # a command's answer
