@@ -35,19 +35,15 @@ _SECRETS = (
 )
 """Names of query parameters that cameras, media servers and clouds put credentials in."""
 
-# A password may hold `@`, `/` and `:` although the standard wants them encoded: everything up to the last `@` before
-# white space, a quote or the query is taken, and a host is what remains.
-_USERINFO = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*:/{2,})[^\s\"'<>?#]*@", re.IGNORECASE)
-_USERINFO_WITH_QUERY_SIGNS = re.compile(
-    r"(?P<scheme>\b[a-z][a-z0-9+.-]*:/{2,})[^\s\"'<>/@]+:[^\s\"'<>/@]*@", re.IGNORECASE
-)
-_ENCODED_USERINFO = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*%3a(?:%2f){2,})[^\s\"'<>]*?%40", re.IGNORECASE)
+# A password may hold `@`, `/`, `?` and quotes although the standard wants them encoded: everything up to the last `@`
+# before white space is taken. That can take too much of a text without spaces, and never too little.
+_USERINFO = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*:/{2,})\S*@", re.IGNORECASE)
+_ENCODED_USERINFO = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*%3a(?:%2f){2,})\S*%40", re.IGNORECASE)
 _QUERY = re.compile(rf"(?P<name>(?:[?&;]|%3f|%26)(?:{'|'.join(_SECRETS)})(?:=|%3d))[^\s\"'<>&;#]*", re.IGNORECASE)
 
 
 def redact(text: str) -> str:
     """Replace credentials in every URL in `text` by `***`: before the host, and in the query."""
-    text = _USERINFO_WITH_QUERY_SIGNS.sub(rf"\g<scheme>{STARS}@", text)
     text = _USERINFO.sub(rf"\g<scheme>{STARS}@", text)
     text = _ENCODED_USERINFO.sub(rf"\g<scheme>{STARS}%40", text)
     return _QUERY.sub(rf"\g<name>{STARS}", text)
