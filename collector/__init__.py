@@ -1,0 +1,23 @@
+"""On the server, in the order a batch travels.
+
+==============  ==================================================================
+cli             commands
+config          the YAML file, typed
+build           the one place that makes objects out of configuration
+broker          the embedded broker, for one site, the demo and tests
+receive         broker to a bounded queue
+admit           a message as something that may be stored, or the reason why not
+ingest          queue to store, store to acks: many messages in one write
+acks            what to tell the devices, coalesced
+metrics         what the collector counts about itself
+stores/         time series: a protocol, and one implementation each
+state/          everything that is no time series: quarantine, pictures
+queries         named questions, once, over any store
+figures         sums of windows as rates, shares and percentiles
+books           the ledger of a device: what became of every frame
+web/            REST, dashboard, metrics and health over HTTP
+==============  ==================================================================
+
+A batch is acked only after the store has it. The collector keeps nothing in memory that a device could not send
+again: it can be killed at any moment.
+"""
