@@ -6,7 +6,7 @@ Constructors touch nothing; `open` opens.
 """
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, cast
 
 from collector.stores.answers import (
@@ -34,13 +34,14 @@ class Rejected(Exception):
     """Raised for batches that the store will never take; nothing of the call was written.
 
     Attributes:
-        records: Indexes of the culprits in what was to be written; empty when the store cannot tell: then bisect.
+        records: Indexes of the culprits in what was to be written, each with why; empty when the store cannot tell:
+            then bisect.
         reason: Why, in one sentence.
     """
 
-    def __init__(self, records: Sequence[int], reason: str) -> None:
+    def __init__(self, records: Mapping[int, str], reason: str) -> None:
         super().__init__(reason)
-        self.records = tuple(records)
+        self.records = dict(records)
         self.reason = reason
 
 

@@ -236,7 +236,7 @@ class SQLite:
         try:
             yield
         except (sqlite3.IntegrityError, sqlite3.DataError, OverflowError) as error:
-            raise Rejected([], f"the store cannot hold it: {error}") from error
+            raise Rejected({}, f"the store cannot hold it: {error}") from error
         except (sqlite3.Error, OSError) as error:
             raise Unavailable(f"{self.path}: {error}; {_advice(error)}") from error
 

@@ -55,9 +55,13 @@ def write(
     """
     writing = _Writing(connection, keys, retention)
     with _transaction(connection, keys):
-        answers = [writing.take(index, received) for index, received in enumerate(batches)]
+        answers = writing.take_all(batches)
         writing.flush()
     return answers
+
+
+class _Contradiction(Exception):
+    """Raised for a batch that contradicts what is stored; it left nothing behind."""
 
 
 def write_statuses(connection: sqlite3.Connection, keys: Keys, statuses: Sequence[ReceivedStatus]) -> None:
@@ -137,20 +141,35 @@ class _Writing:
         self._heard: dict[int, int] = {}
         self._window = 0
 
-    def take(self, index: int, received: Received) -> Written:
-        """Note one batch; raises Rejected when it contradicts what is stored."""
+    def take_all(self, batches: Sequence[Received]) -> list[Written]:
+        """Note batches.
+
+        Raises:
+            Rejected: Naming all that contradict what is stored; the transaction must not be committed then.
+        """
+        answers, culprits = [], {}
+        for index, received in enumerate(batches):
+            try:
+                answers.append(self._take(received))
+            except _Contradiction as error:
+                culprits[index] = str(error)
+        if culprits:
+            raise Rejected(culprits, next(iter(culprits.values())))
+        return answers
+
+    def _take(self, received: Received) -> Written:
         batch, header = received.batch, received.batch.header
         device = self._keys.device(header.site, header.device)
         epoch = self._keys.epoch(device, header.epoch, header.nonce)
         self._heard[device] = max(self._heard.get(device, 0), received.received_at_ns)
         fate = self._fate(received)
         booked = _Booked(epoch, header.lane, header.batch, header.sha256, header.streams, fate)
-        if not self._book(index, device, booked, header, received.received_at_ns):
+        if not self._book(device, booked, header, received.received_at_ns):
             return "duplicate"
         first, last = self._epochs.get(epoch, (header.sealed_at_ns, header.sealed_at_ns))
         self._epochs[epoch] = (min(first, header.sealed_at_ns), max(last, header.sealed_at_ns))
         if isinstance(batch.body, Summary):
-            self._summary(index, device, epoch, received, batch.body)
+            self._summary(device, epoch, received, batch.body)
         elif fate == "stored":
             self._detail(device, epoch, header, batch.body)
         return "expired" if fate == "expired" else "stored"
@@ -177,7 +196,7 @@ class _Writing:
         too_old = header.sealed_at_ns < received.received_at_ns - self._retention.detail_ns
         return "expired" if too_old and header.lane == "detail" else "stored"
 
-    def _book(self, index: int, device: int, booked: "_Booked", header: Header, received_at_ns: int) -> bool:
+    def _book(self, device: int, booked: "_Booked", header: Header, received_at_ns: int) -> bool:
         """Enter a batch into the ledger; False when it is there already."""
         known = self._execute(
             "SELECT sha256, fate FROM batches WHERE epoch = ? AND lane = ? AND batch = ?",
@@ -186,14 +205,13 @@ class _Writing:
         sha256 = bytes.fromhex(booked.sha256)
         if known is not None:
             if known[0] != sha256:
-                raise Rejected(
-                    [index],
-                    f"{booked.lane} batch {booked.batch} of this start is already stored with other content",
+                raise _Contradiction(
+                    f"{booked.lane} batch {booked.batch} of this start is already stored with other content"
                 )
             if known[1] != THINNED or booked.fate == "thinned":
                 return False
             self._unbook(booked)
-        if not self._spans(index, device, booked, header.sealed_at_ns, replacing=known is not None):
+        if not self._spans(device, booked, header.sealed_at_ns, replacing=known is not None):
             return False
         frames = sum(runs.last - runs.first + 1 for runs in booked.streams.values())
         self._execute(
@@ -230,7 +248,7 @@ class _Writing:
             )
             self._count(booked.epoch, stream, first, first, [-count for count in counts], "thinned")
 
-    def _spans(self, index: int, device: int, booked: "_Booked", sealed_at_ns: int, *, replacing: bool) -> bool:
+    def _spans(self, device: int, booked: "_Booked", sealed_at_ns: int, *, replacing: bool) -> bool:
         """Enter the frames of a batch; False when their entries were forgotten long ago."""
         spans = [(self._keys.stream(device, name), runs) for name, runs in booked.streams.items()]
         for stream, runs in spans:
@@ -240,7 +258,7 @@ class _Writing:
             if forgotten_to is not None and runs.first <= forgotten_to and not replacing:
                 return False
             if before is not None and before >= runs.first:
-                raise Rejected([index], f"frames {runs.first} to {runs.last} are in another batch of this start too")
+                raise _Contradiction(f"frames {runs.first} to {runs.last} are in another batch of this start too")
         for stream, runs in spans:
             counts = _outcome_counts(runs)
             self._execute(
@@ -274,14 +292,14 @@ class _Writing:
             maker = self._keys.maker(block.maker)
             self._observations += _observation_rows(block, stream, epoch, maker, header.sealed_at_ns)
 
-    def _summary(self, index: int, device: int, epoch: int, received: Received, body: Summary) -> None:
+    def _summary(self, device: int, epoch: int, received: Received, body: Summary) -> None:
         header = received.batch.header
         oldest_ns = received.received_at_ns - self._retention.minutes_ns
         for position, record in enumerate(body.records):
             at_ns = header.sealed_at_ns - record.age * TICK_NS
             key = (device, at_ns, epoch, header.batch, position)
             if isinstance(record, Tombstone):
-                self._tombstone(index, device, record, header, received.received_at_ns)
+                self._tombstone(device, record, header, received.received_at_ns)
             elif isinstance(record, Previous):
                 self._previous(device, record, at_ns)
             elif isinstance(record, ModelInfo):
@@ -298,10 +316,10 @@ class _Writing:
             else:
                 self._execute(_VITALS, (*key, *_vitals_values(record)))
 
-    def _tombstone(self, index: int, device: int, record: Tombstone, header: Header, received_at_ns: int) -> None:
+    def _tombstone(self, device: int, record: Tombstone, header: Header, received_at_ns: int) -> None:
         epoch = self._keys.epoch(device, record.epoch, record.nonce)
         booked = _Booked(epoch, "detail", record.batch, record.sha256, record.streams, "thinned")
-        self._book(index, device, booked, header, received_at_ns)
+        self._book(device, booked, header, received_at_ns)
 
     def _previous(self, device: int, record: Previous, at_ns: int) -> None:
         if not record.epoch:
