@@ -21,11 +21,15 @@ from agent.decoders.choose import choose
 from agent.decoders.reading import from_ultralytics, image_port, image_size, tidy_names
 from agent.preparing import Pixels, Preparer
 
-DEFAULT_SIDE = 640
+DETECTOR_SIDE = 640
+CLASSIFIER_SIDE = 224
 """Side in pixels of a dynamic input, when neither the file nor the configuration says it."""
 
 SIDE_MAX = 8192
 """A longer side is a mistake, and would take gigabytes."""
+
+MODEL_BYTES_MIN = 64
+"""A graph with one node takes more."""
 
 LOG_ERRORS_ONLY = 3
 
@@ -112,7 +116,11 @@ class Model:
         self.names, self.names_source, notes = names_for(graph.metadata, settings.names, decoder)
         self.provider: str = session.get_providers()[0]
         self.requested_provider = _provider(settings.providers[0]) if settings.providers else CPU
-        self.warnings: tuple[str, ...] = (*notes, *_notes(self.provider, self.requested_provider))
+        self.warnings: tuple[str, ...] = (
+            *notes,
+            *_size_notes(session, graph, settings),
+            *_provider_notes(self.provider, self.requested_provider),
+        )
 
     @classmethod
     def load(  # noqa: PLR0913  # each is a key of the configuration
@@ -279,7 +287,7 @@ def _check_file(path: Path) -> None:
     """
     try:
         with path.open("rb") as file:
-            start = file.read(64)
+            start = file.read(MODEL_BYTES_MIN)
         size = path.stat().st_size
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file; give the path of an .onnx file") from None
@@ -287,7 +295,7 @@ def _check_file(path: Path) -> None:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
     if start.startswith(b"version https://git-lfs"):
         raise ModelError(f"{path}: is a git-LFS pointer, not the model; run `git lfs pull` where it came from")
-    if size < len(start):
+    if size < MODEL_BYTES_MIN:
         raise ModelError(f"{path}: is no ONNX model: it has only {size} bytes; copy or download it again")
 
 
@@ -350,7 +358,8 @@ def _read_graph(session: ort.InferenceSession, settings: Settings) -> Graph:
         ValueError: It takes no single picture, or fails.
     """
     metadata = dict(session.get_modelmeta().custom_metadata_map)
-    inputs = tuple(_input_port(port, metadata, settings) for port in session.get_inputs())
+    size = _said_size(metadata, settings) or (_default_side(session),) * 2
+    inputs = tuple(_input_port(port, *size) for port in session.get_inputs())
     if len(inputs) != 1:
         names = ", ".join(port.name for port in inputs)
         raise ValueError(f"it has {len(inputs)} inputs ({names}), which no family here has: one picture is expected")
@@ -367,8 +376,27 @@ def _read_graph(session: ort.InferenceSession, settings: Settings) -> Graph:
     return Graph(inputs, outputs, metadata, sample)
 
 
-def _input_port(port: ort.NodeArg, metadata: Mapping[str, str], settings: Settings) -> Port:
-    """An input with its dynamic dimensions settled: one picture, and the size that the file or the user says.
+def _said_size(metadata: Mapping[str, str], settings: Settings) -> tuple[int, int] | None:
+    """Width and height of a dynamic input: what the file says, else the configuration."""
+    return image_size(metadata) or settings.size
+
+
+def _default_side(session: ort.InferenceSession) -> int:
+    """A classifier's first output has a batch and classes, a detector's has one dimension more."""
+    return CLASSIFIER_SIDE if len(session.get_outputs()[0].shape) == 2 else DETECTOR_SIDE  # noqa: PLR2004
+
+
+def _size_notes(session: ort.InferenceSession, graph: Graph, settings: Settings) -> tuple[str, ...]:
+    """A sentence about an input size that nothing says."""
+    batch_free = session.get_inputs()[0].shape[1:]
+    if _said_size(graph.metadata, settings) or all(isinstance(size, int) for size in batch_free):
+        return ()
+    image = image_port(graph.inputs[0])
+    return (f"the size of its input is dynamic and nothing says which: {image.width}x{image.height} is taken",)
+
+
+def _input_port(port: ort.NodeArg, width: int, height: int) -> Port:
+    """An input with its dynamic dimensions settled: one picture, of `width` by `height` pixels.
 
     Raises:
         ValueError: It takes several pictures at once, or the size is out of range.
@@ -379,7 +407,6 @@ def _input_port(port: ort.NodeArg, metadata: Mapping[str, str], settings: Settin
         return Port(port.name, dtype, tuple(size if isinstance(size, int) else 1 for size in shape))
     if isinstance(shape[0], int) and shape[0] != 1:
         raise ValueError(f"it takes {shape[0]} pictures at once; export it with a batch size of 1")
-    width, height = image_size(metadata) or settings.size or (DEFAULT_SIDE, DEFAULT_SIDE)
     free = (1, height, width, 3) if shape[3] in (1, 3) else (1, 3, height, width)
     settled = tuple(size if isinstance(size, int) and size > 0 else free[axis] for axis, size in enumerate(shape))
     if max(settled) > SIDE_MAX:
@@ -418,13 +445,11 @@ def _preparation(family: Preparation, changes: Mapping[str, Any]) -> Preparation
     allowed = {field.name for field in fields(Preparation)} - {"width", "height", "dtype", "layout"}
     for key in changes:
         if key not in allowed:
-            raise ValueError(
-                f"there is no {key!r} to change in its preparation; there are {', '.join(sorted(allowed))}"
-            )
+            raise ValueError(f"its preparation has no {key!r} to change; it has {', '.join(sorted(allowed))}")
     return replace(family, **changes)
 
 
-def _notes(provider: str, requested: str) -> tuple[str, ...]:
+def _provider_notes(provider: str, requested: str) -> tuple[str, ...]:
     """Sentences about what is not as asked for."""
     if provider == requested:
         return ()

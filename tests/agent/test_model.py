@@ -1,0 +1,307 @@
+"""Loading models: what is read from the file, and the sentence when it is none."""
+
+import hashlib
+import threading
+
+import numpy as np
+import onnx
+import pytest
+import tinyonnx
+from onnx import TensorProto, helper
+
+from agent.decoders import Thresholds
+from agent.model import Model, ModelError
+
+NAMES = "{0: 'red', 1: 'green', 2: 'blue'}"
+FRAME = np.zeros((64, 64, 3), np.uint8)
+
+
+@pytest.fixture
+def detector(tmp_path):
+    return tinyonnx.save(tmp_path / "stages.onnx", {"out": tinyonnx.v8()}, metadata={"names": NAMES, "task": "detect"})
+
+
+def look(model, frame=FRAME):
+    looker = model.looker()
+    tensor, placement = looker.prepare(frame)
+    return looker.decode(looker.infer(tensor), placement)
+
+
+def test_a_picture_goes_through(detector):
+    found = look(Model.load(detector, threads=1), np.zeros((128, 128, 3), np.uint8))
+    assert found.class_ids.tolist() == [1]
+    assert found.scores == pytest.approx([0.9])
+    assert found.boxes.tolist() == [[32, 32, 96, 80]]
+
+
+def test_a_model_says_what_it_is(detector):
+    model = Model.load(detector)
+    digest = hashlib.sha256(detector.read_bytes()).hexdigest()
+    assert (model.name, model.version, model.sha256) == ("stages", digest[:12], digest)
+    assert (model.family, model.task, model.input_size, model.iou) == ("ultralytics-v8", "detect", (64, 64), 0.45)
+    assert (model.names, model.names_source, model.warnings) == (("red", "green", "blue"), "metadata", ())
+    assert model.provider == model.requested_provider == "CPUExecutionProvider"
+    assert (model.class_name(2), model.class_name(7)) == ("blue", "class_7")
+
+
+def test_the_files_own_name_and_version_come_first(tmp_path):
+    own = {"name": "ripeness", "version": "1.4", "names": NAMES}
+    path = tinyonnx.save(tmp_path / "m.onnx", {"out": tinyonnx.v8()}, metadata=own)
+    model = Model.load(path, name="other", version="9")
+    assert (model.name, model.version) == ("ripeness", "1.4")
+
+
+def test_the_configuration_names_a_model_that_says_nothing(detector):
+    model = Model.load(detector, name="other", version="9")
+    assert (model.name, model.version) == ("other", "9")
+
+
+def test_the_version_of_ultralytics_is_not_the_models(tmp_path):
+    theirs = {"author": "Ultralytics", "version": "8.4.46", "task": "detect", "names": NAMES}
+    path = tinyonnx.save(tmp_path / "m.onnx", {"out": tinyonnx.v8()}, metadata=theirs)
+    assert Model.load(path).version == Model.load(path).sha256[:12]
+
+
+def test_a_model_with_its_own_selection_has_no_iou(tmp_path):
+    path = tinyonnx.save(tmp_path / "m.onnx", {"out": np.zeros((1, 300, 6), np.float32)})
+    assert Model.load(path).iou is None
+
+
+def test_the_configuration_can_name_the_family(tmp_path):
+    path = tinyonnx.save(tmp_path / "m.onnx", {"out": np.zeros((1, 84, 6), np.float32)})
+    with pytest.raises(ModelError, match="not clear"):
+        Model.load(path)
+    assert Model.load(path, decoder="yolox").family == "yolox"
+
+
+def test_the_configuration_can_change_the_preparation(detector):
+    model = Model.load(detector, preparation={"colour": "bgr", "fit": "stretch"})
+    assert (model.preparation.colour, model.preparation.fit, model.preparation.pad) == ("bgr", "stretch", 114)
+
+
+@pytest.mark.parametrize("key", ["color", "width", "dtype"])
+def test_what_cannot_be_changed_in_the_preparation_is_refused(detector, key):
+    with pytest.raises(ModelError, match=f"its preparation has no '{key}' to change; it has colour, fit, mean"):
+        Model.load(detector, preparation={key: 1})
+
+
+def load_dynamic(tmp_path, metadata=None, **options):
+    """A model whose input may have any size."""
+    path = tinyonnx.save(
+        tmp_path / "m.onnx",
+        {"out": tinyonnx.v8()},
+        shape=("batch", 3, "height", "width"),
+        metadata={"names": NAMES, "task": "detect"} | (metadata or {}),
+        declared={"out": ("batch", 7, "columns")},
+    )
+    return Model.load(path, **options)
+
+
+def test_a_dynamic_size_is_the_files_own(tmp_path):
+    model = load_dynamic(tmp_path, {"imgsz": "[96, 128]"}, size=(32, 32))
+    assert (model.input_size, model.warnings) == ((128, 96), ())
+
+
+def test_a_dynamic_size_is_the_configurations_when_the_file_says_none(tmp_path):
+    model = load_dynamic(tmp_path, size=(128, 96))
+    assert (model.input_size, model.warnings) == ((128, 96), ())
+
+
+def test_a_dynamic_size_that_nothing_says_is_640_with_a_sentence(tmp_path):
+    model = load_dynamic(tmp_path)
+    assert model.input_size == (640, 640)
+    assert model.warnings == ("the size of its input is dynamic and nothing says which: 640x640 is taken",)
+
+
+def test_a_dynamic_size_that_is_too_large_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="8192 pixels at most"):
+        load_dynamic(tmp_path, {"imgsz": "1000000"})
+
+
+def test_a_dynamic_batch_is_one(tmp_path):
+    path = tinyonnx.save(tmp_path / "m.onnx", {"out": tinyonnx.v8()}, shape=("n", 3, 64, 64), metadata={"names": NAMES})
+    assert Model.load(path).warnings == ()
+
+
+@pytest.mark.parametrize(("dtype", "name"), [(TensorProto.FLOAT16, "float16"), (TensorProto.UINT8, "uint8")])
+def test_inputs_of_other_types(tmp_path, dtype, name):
+    path = tinyonnx.save(tmp_path / "m.onnx", {"out": tinyonnx.v8()}, dtype=dtype, metadata={"names": NAMES})
+    model = Model.load(path)
+    assert model.preparation.dtype == name
+    assert len(look(model).scores) == 1
+
+
+def test_half_precision_outputs_are_decoded(tmp_path):
+    path = tinyonnx.save(tmp_path / "m.onnx", {"out": tinyonnx.v8().astype(np.float16)}, metadata={"names": NAMES})
+    assert look(Model.load(path)).scores == pytest.approx([0.9], abs=1e-3)
+
+
+def test_initializers_that_old_files_list_as_inputs_do_not_count(tmp_path):
+    tinyonnx.save(tmp_path / "m.onnx", {"out": tinyonnx.v8()}, metadata={"names": NAMES})
+    model = onnx.load(tmp_path / "m.onnx")
+    weights = model.graph.initializer[0]
+    model.graph.input.append(helper.make_tensor_value_info(weights.name, weights.data_type, weights.dims))
+    onnx.save(model, str(tmp_path / "old.onnx"))
+    assert Model.load(tmp_path / "old.onnx").family == "ultralytics-v8"
+
+
+# Files that are no model.
+
+
+def write_nothing(path):
+    pass
+
+
+def write_folder(path):
+    path.mkdir()
+
+
+def write_empty(path):
+    path.write_bytes(b"")
+
+
+def write_two_bytes(path):
+    path.write_bytes(b"\x08\x07")
+
+
+def write_pointer(path):
+    path.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 232589\n")
+
+
+def write_page(path):
+    path.write_text("<!DOCTYPE html><html><body>404: the file that you are looking for is not here</body></html>")
+
+
+def write_cut_short(path):
+    tinyonnx.save(path, {"out": tinyonnx.v8()})
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def write_weights_elsewhere(path):
+    model = onnx.load(tinyonnx.save(path, {"out": tinyonnx.v8()}))
+    onnx.save(model, str(path), save_as_external_data=True, location="stages.data", size_threshold=0)
+    (path.parent / "stages.data").unlink()
+
+
+def write_no_picture(path):
+    tinyonnx.save(path, {"out": np.zeros((1, 2), np.float32)}, shape=(1, 1, 4))
+
+
+def write_two_inputs(path):
+    tinyonnx.save(path, {"out": tinyonnx.v8()}, inputs=2)
+
+
+def write_batch(path):
+    tinyonnx.save(path, {"out": tinyonnx.v8()}, shape=(8, 3, 64, 64))
+
+
+def write_unknown(path):
+    tinyonnx.save(path, {"heat": np.zeros((1, 5, 16, 16), np.float32)})
+
+
+def write_ambiguous(path):
+    tinyonnx.save(path, {"out": np.zeros((1, 84, 6), np.float32)})
+
+
+def write_poses(path):
+    tinyonnx.save(path, {"out": tinyonnx.v8()}, metadata={"task": "pose"})
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (write_nothing, "no such file; give the path of an .onnx file"),
+        (write_folder, "cannot be read (Is a directory)"),
+        (write_empty, "is no ONNX model: it has only 0 bytes; copy or download it again"),
+        (write_two_bytes, "is no ONNX model: it has only 2 bytes; copy or download it again"),
+        (write_pointer, "is a git-LFS pointer, not the model; run `git lfs pull` where it came from"),
+        (write_page, "is no ONNX model (it cannot be parsed); copy or download it again"),
+        (write_cut_short, "is no ONNX model (it cannot be parsed); copy or download it again"),
+        (write_weights_elsewhere, "its weights are in a separate file, which is missing: put stages.data beside it"),
+        (
+            write_no_picture,
+            (
+                "its input 'images' has the shape [1, 1, 4]; an image is [1, channels, height, width] or "
+                "[1, height, width, channels] with 1 or 3 channels"
+            ),
+        ),
+        (
+            write_two_inputs,
+            "it has 2 inputs (images, input1), which no family here has: one picture is expected",
+        ),
+        (write_batch, "it takes 8 pictures at once; export it with a batch size of 1"),
+        (
+            write_unknown,
+            (
+                "its family is not known from what the file says (input images [1, 3, 64, 64], output heat "
+                "[1, 5, 16, 16]); if it is one of ultralytics-v5, ultralytics-v8, ultralytics-end2end, yolox, "
+                "classifier, name it as `decoder`"
+            ),
+        ),
+        (
+            write_ambiguous,
+            (
+                "its family is not clear from what the file says; name it as `decoder` (ultralytics-end2end: the "
+                "output is 84 rows of corners, score and class; yolox: 84 rows are one for each cell of strides 8, "
+                "16, 32, with objectness)"
+            ),
+        ),
+        (
+            write_poses,
+            "it is a model for the task 'pose', which Vigie does not decode yet; it does detect, classify",
+        ),
+    ],
+    ids=lambda value: getattr(value, "__name__", "-"),
+)
+def test_what_is_no_model_is_refused_with_a_sentence(tmp_path, capfd, make, sentence):
+    path = tmp_path / "stages.onnx"
+    make(path)
+    with pytest.raises(ModelError) as refused:
+        Model.load(path)
+    assert str(refused.value) == f"{path}: {sentence}"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_provider_that_there_is_not_is_refused(detector):
+    with pytest.raises(ModelError, match="there is no execution provider 'gpu'; there are cpu, cuda, tensorrt"):
+        Model.load(detector, providers=["gpu"])
+
+
+def test_a_provider_that_this_machine_lacks_is_told(detector, capfd):
+    """No development machine has all three of them."""
+    model = Model.load(detector, providers=["openvino", "xnnpack"])
+    assert model.requested_provider == "OpenVINOExecutionProvider"
+    if model.provider == "CPUExecutionProvider":
+        assert model.warnings == (
+            "it runs on CPUExecutionProvider, not on OpenVINOExecutionProvider, which this machine does not offer",
+        )
+    assert capfd.readouterr().err == ""
+
+
+def test_a_wrong_tensor_is_refused_by_the_runtime_with_the_files_name(detector):
+    with pytest.raises(ModelError, match=r"stages\.onnx: .*(dimension|rank)"):
+        Model.load(detector).infer(np.zeros((1, 3, 32, 32), np.float32))
+
+
+def test_streams_share_a_model_and_nothing_else(detector):
+    """Eight threads with pictures of different sizes: each gets its own boxes."""
+    model = Model.load(detector, threads=1)
+    results: dict[int, set[tuple[int, ...]]] = {}
+
+    def watch(side):
+        looker = model.looker()
+        for _ in range(50):
+            tensor, placement = looker.prepare(np.zeros((side, side, 3), np.uint8))
+            boxes = looker.decode(looker.infer(tensor), placement).boxes
+            results.setdefault(side, set()).add(tuple(np.rint(boxes[0]).astype(int).tolist()))
+
+    threads = [threading.Thread(target=watch, args=(64 * n,)) for n in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == {64 * n: {(16 * n, 16 * n, 48 * n, 40 * n)} for n in range(1, 9)}
+
+
+def test_thresholds_decide_what_counts(detector):
+    assert len(look(Model.load(detector, thresholds=Thresholds(score=0.95))).scores) == 0
