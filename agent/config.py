@@ -1,5 +1,6 @@
 """The agent's configuration: YAML into typed settings. `configs/agent.yaml` equals the defaults, by test."""
 
+import hashlib
 from pathlib import Path
 from typing import Annotated
 
@@ -7,10 +8,11 @@ import msgspec
 from msgspec import Meta, Struct
 
 from agent import sources
-from agent.decoders import DECODERS
-from shared import configfile
+from agent.decoders import DECODERS, Thresholds
+from shared import configdoc, configfile, mqtt
 from shared.configfile import ConfigError
 from shared.mqtt import BrokerSettings
+from shared.redact import redact
 from shared.topics import SLUG_RULE, is_slug
 
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -27,11 +29,11 @@ class StreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
         model: Path of the ONNX file, relative to the configuration file.
         fps: Frames a second to capture at most; None for as many as come.
         score: Detections below this score do not count.
-        iou: IoU threshold of the suppression, for models that do not end in their own.
+        iou: IoU threshold of the non-maximum suppression, for models that do not end in their own.
         most: Detections kept per frame at most; classes kept, for a classifier.
-        decoder: Model family; None to read it from the ONNX file.
-        names: Class names; None to read them from the ONNX file.
-        model_version: Version of the model; None to read it from the ONNX file.
+        decoder: Model family; None to find it out from the ONNX file.
+        names: Class names by class id, for an ONNX file that has none.
+        model_version: Version of the model, for an ONNX file that says none.
         deadline_s: Silence in seconds after which the source is reopened.
         snapshot_s: Seconds between pictures for the dashboard; 0 for none.
         snapshot_width: Of those pictures, in pixels at most.
@@ -72,7 +74,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         site: Slug of the site.
         device: Slug of the device, unique within its site.
-        streams: At least one.
+        streams: One camera with one model each; at least one.
         broker: How to reach it.
         state_dir: Where outbox and pictures wait, relative to the configuration file.
         providers: ONNX Runtime execution providers, best first; empty for the CPU.
@@ -115,6 +117,10 @@ def checked(settings: Settings, path: Path) -> Settings:
     """
     for key, value in (("site", settings.site), ("device", settings.device)):
         _check_slug(path, key, value)
+    try:
+        mqtt.endpoint(settings.broker)
+    except ValueError as error:
+        raise ConfigError(f"{path}: 'broker': {error}") from error
     if not settings.streams:
         raise ConfigError(f"{path}: 'streams' must name at least one stream: {{name: cam0, source: …, model: …}}")
     for index, stream in enumerate(settings.streams):
@@ -141,7 +147,37 @@ def _check_stream(path: Path, key: str, stream: StreamSettings) -> None:
         raise ConfigError(f"{path}: '{key}.decoder' must be one of {', '.join(DECODERS)}, got '{stream.decoder}'")
 
 
-def without_secrets(settings: Settings) -> dict[str, object]:
-    """The settings as plain data; passwords stand in files, and URLs are redacted where they are shown."""
-    data: dict[str, object] = msgspec.to_builtins(settings)
+_EXAMPLE = StreamSettings(
+    name="cam0", source={"v4l2": "/dev/v4l/by-id/usb-camera-video-index0"}, model="stages.onnx", fps=10.0
+)
+
+
+def defaults() -> str:
+    """The defaults as commented YAML, with an example of a stream: what `configs/agent.yaml` holds."""
+    return configdoc.render(Settings()).replace("streams: []\n", f"streams: []\n{configdoc.example(_EXAMPLE)}")
+
+
+def located(settings: Settings, path: Path) -> Settings:
+    """The settings with the broker's files found: they are relative to the configuration file."""
+    return msgspec.structs.replace(settings, broker=mqtt.located(settings.broker, path.parent))
+
+
+def thresholds(stream: StreamSettings) -> Thresholds:
+    """What counts, on this stream."""
+    return Thresholds(score=stream.score, iou=stream.iou, most=stream.most)
+
+
+def redacted(settings: Settings) -> dict[str, object]:
+    """The settings as plain data without credentials; passwords stand in files of their own."""
+    data: dict[str, object] = msgspec.json.decode(redact(msgspec.json.encode(settings).decode()))
     return data
+
+
+def stream_hash(settings: Settings, stream: StreamSettings) -> str:
+    """What names the configuration that a stream's records were made with: 12 hex digits."""
+    relevant = {
+        "stream": redact(msgspec.json.encode(stream).decode()),
+        "providers": settings.providers,
+        "threads": settings.threads,
+    }
+    return hashlib.sha256(msgspec.json.encode(relevant)).hexdigest()[:12]

@@ -1,0 +1,92 @@
+"""The one place that makes objects out of configuration.
+
+Only a wrong configuration refuses to start. A missing camera, broker or collector does not: the agent starts, says
+so, and goes on trying.
+"""
+
+import logging
+import signal
+import threading
+from pathlib import Path
+
+import msgspec
+
+from agent import check, config, sources
+from agent.clock import Clock
+from agent.config import Settings, StreamSettings
+from agent.model import Model, ModelError
+from agent.outbox import Outbox, OutboxInUse
+from agent.seal import Journal
+from agent.service import Agent, Stream
+from shared.configfile import ConfigError
+from shared.records import Maker
+
+log = logging.getLogger(__name__)
+
+
+def run(settings: Settings, path: Path) -> int:
+    """Watch until SIGTERM, SIGINT or the end of every source; exit code.
+
+    Raises:
+        ConfigError: A model or the state folder that the file names cannot be used.
+    """
+    streams = _streams(settings, path)
+    state_dir = _state_dir(settings, path)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    clock = Clock()
+    journal = Journal(clock)
+    outbox = Outbox(state_dir / "outbox.db", clock, settings.outbox, settings.site, settings.device, journal.event)
+    agent = Agent(config.located(settings, path), streams, state_dir, clock, outbox, journal)
+    try:
+        with outbox:
+            return agent.run(stop)
+    except OutboxInUse as error:
+        raise ConfigError(f"{path}: 'state_dir': {error}") from error
+
+
+def _streams(settings: Settings, path: Path) -> list[Stream]:
+    """Every stream with its model; streams that load the same model in the same way share its session."""
+    loaded: dict[bytes, Model] = {}
+    streams = []
+    for index, stream in enumerate(settings.streams):
+        wanted = _how_to_load(stream)
+        try:
+            if wanted not in loaded:
+                loaded[wanted] = check.load_model(settings, stream, path)
+        except ModelError as error:
+            raise ConfigError(f"{path}: 'streams[{index}].model': {error}") from error
+        model = loaded[wanted]
+        for warning in model.warnings:
+            log.warning("stream %s: %s", stream.name, warning)
+        streams.append(
+            Stream(stream, sources.resolve(stream.source, path.parent), model, _maker(settings, stream, model))
+        )
+    return streams
+
+
+def _how_to_load(stream: StreamSettings) -> bytes:
+    thresholds = (stream.score, stream.iou, stream.most)
+    return msgspec.json.encode((stream.model, stream.decoder, stream.names, stream.model_version, thresholds))
+
+
+def _maker(settings: Settings, stream: StreamSettings, model: Model) -> Maker:
+    return Maker(
+        model=model.name,
+        version=model.version,
+        sha256=model.sha256,
+        config=config.stream_hash(settings, stream),
+        score=stream.score,
+        iou=model.iou,
+    )
+
+
+def _state_dir(settings: Settings, path: Path) -> Path:
+    folder = path.parent / Path(settings.state_dir).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        way_out = "make it writable for this user, or name another folder"
+        raise ConfigError(f"{path}: 'state_dir': {folder}: {error.strerror}; {way_out}") from error
+    return folder

@@ -1,0 +1,171 @@
+"""`vigie-agent check`: whether this device can work, and what to do where it cannot."""
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from agent import config, sources
+from agent.capture import Capture, Progress
+from agent.clock import Clock
+from agent.config import Settings, StreamSettings
+from agent.model import Model, ModelError
+from shared import mqtt
+from shared.configfile import ConfigError
+
+CAMERA_S = 15.0
+BROKER_S = 10.0
+_MB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: What.
+        ok: False when it would stop the agent from working.
+        detail: What was found, and what to do about it.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def add_parser(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    add_config: Callable[[argparse.ArgumentParser], None],
+) -> None:
+    """Add `check` to the command line."""
+    parser = commands.add_parser("check", help="say whether this device can work, and what to do where it cannot")
+    add_config(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check a device; exit code 1 when something would stop the agent from working."""
+    findings = []
+    for finding in look(args.config):
+        findings.append(finding)
+        if not args.json:
+            _print(finding)
+    ok = all(finding.ok for finding in findings)
+    if args.json:
+        sys.stdout.write(json.dumps({"ok": ok, "checks": [asdict(finding) for finding in findings]}, indent=2) + "\n")
+    return 0 if ok else 1
+
+
+def _print(finding: Finding) -> None:
+    sys.stdout.write(f"{'ok   ' if finding.ok else 'WRONG'}  {finding.name:<16}  {finding.detail}\n")
+    sys.stdout.flush()
+
+
+def look(path: Path) -> Iterator[Finding]:
+    """Everything that `check` looks at, in order."""
+    try:
+        settings = config.load(path)
+    except ConfigError as error:
+        yield Finding("config", ok=False, detail=str(error))
+        return
+    yield Finding("config", ok=True, detail=f"{path}: {len(settings.streams)} stream(s)")
+    for stream in settings.streams:
+        yield from _models(settings, stream, path)
+    for stream in settings.streams:
+        yield _camera(stream, path)
+    yield _broker(settings)
+    yield _clock()
+    yield _disk(settings, path)
+
+
+def load_model(settings: Settings, stream: StreamSettings, path: Path) -> Model:
+    """The model of a stream, as `run` and `check` load it.
+
+    Raises:
+        ModelError: It can't be read, run or decoded.
+    """
+    return Model.load(
+        path.parent / Path(stream.model).expanduser(),
+        decoder=stream.decoder,
+        names=stream.names,
+        version=stream.model_version,
+        providers=settings.providers,
+        threads=settings.threads or None,
+        thresholds=config.thresholds(stream),
+    )
+
+
+def _models(settings: Settings, stream: StreamSettings, path: Path) -> Iterator[Finding]:
+    try:
+        model = load_model(settings, stream, path)
+    except ModelError as error:
+        yield Finding(f"model {stream.name}", ok=False, detail=str(error))
+        return
+    about = f"{model.name} {model.version}: {model.family} ({model.why}), {len(model.names)} classes"
+    yield Finding(f"model {stream.name}", ok=True, detail="; ".join([about, *model.warnings]))
+    asked, got = model.requested_provider, model.provider
+    detail = got if asked == got else f"{asked} was asked for, but {got} runs the model: install a build that has it"
+    yield Finding(f"provider {stream.name}", ok=asked == got, detail=detail)
+
+
+def _camera(stream: StreamSettings, path: Path) -> Finding:
+    name = f"camera {stream.name}"
+    problems: list[str] = []
+
+    def give_up(event: str, detail: str) -> None:
+        if event in {"camera_lost", "camera_stalled"}:
+            problems.append(detail)
+            capture.stop()
+
+    capture = Capture(
+        stream.name,
+        sources.resolve(stream.source, path.parent),
+        stream.fps,
+        Progress.in_memory([stream.name]),
+        Clock(),
+        deadline_s=CAMERA_S,
+        open_deadline_s=CAMERA_S,
+        on_event=give_up,
+    )
+    began = time.monotonic()
+    with capture:
+        for frame in capture.frames():
+            height, width = frame.pixels.shape[:2]
+            return Finding(name, ok=True, detail=f"{width}x{height} after {time.monotonic() - began:.1f} s")
+    return Finding(name, ok=False, detail=problems[0] if problems else "it gave no frame")
+
+
+def _broker(settings: Settings) -> Finding:
+    problem = mqtt.probe(settings.broker, f"vigie-check-{settings.site}-{settings.device}", BROKER_S)
+    return Finding("broker", ok=problem is None, detail=problem or f"{settings.broker.url} lets us in")
+
+
+def _clock() -> Finding:
+    now = time.strftime("%Y-%m-%d %H:%M:%S %Z")
+    if Clock().kernel_synchronised():
+        return Finding("clock", ok=True, detail=f"{now}, synchronised")
+    return Finding("clock", ok=True, detail=f"{now}, not synchronised: the collector's time will be used")
+
+
+def _disk(settings: Settings, path: Path) -> Finding:
+    folder = path.parent / Path(settings.state_dir).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"x")
+            probe.flush()
+        free_mb = shutil.disk_usage(folder).free // _MB
+    except OSError as error:
+        way_out = "make it writable for this user, or set 'state_dir' to another folder"
+        return Finding("disk", ok=False, detail=f"{folder}: {error.strerror}; {way_out}")
+    needed_mb = settings.outbox.quota_mb + settings.outbox.snapshots_mb
+    detail = f"{folder}: {free_mb} MB free, {needed_mb} MB may be used"
+    if free_mb < needed_mb:
+        return Finding("disk", ok=False, detail=f"{detail}: free some, or lower 'outbox.quota_mb'")
+    return Finding("disk", ok=True, detail=detail)

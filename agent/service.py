@@ -1,0 +1,283 @@
+"""The agent at work: a capture process and a loop for each stream, one sealer, one uplink.
+
+It ends in the order that loses nothing: cameras, loops, the last seal, then the uplink, which gets `drain_s` seconds
+for the collector to confirm.
+"""
+
+import hashlib
+import logging
+import platform
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from agent import config, loop, sources
+from agent.books import Book
+from agent.capture import Capture, Frame
+from agent.clock import Clock
+from agent.config import Settings, StreamSettings
+from agent.glance import Glancer
+from agent.model import Model
+from agent.outbox import Ended, Outbox, Start
+from agent.progress import Captured, Progress
+from agent.seal import Journal, Sealer
+from agent.snapshots import Snapshots
+from agent.uplink import Uplink
+from agent.vitals import VitalsReader
+from shared import __version__
+from shared.records import WIRE_VERSION, Maker, ModelInfo, Previous, Status, StreamStatus, Tail, TimeQuality
+from shared.redact import redact
+
+log = logging.getLogger(__name__)
+
+_TURN_S = 0.5
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One camera with one model, not yet at work."""
+
+    settings: StreamSettings
+    source: sources.Resolved
+    model: Model
+    maker: Maker
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.settings.name
+
+
+class Agent:
+    """Everything that runs between the start of the agent and its end.
+
+    Args:
+        settings: Of the whole agent.
+        streams: With their models.
+        state_dir: Where the progress file lies.
+        clock: The agent's.
+        outbox: Open when `run` is called.
+        journal: Gets every event.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        streams: Sequence[Stream],
+        state_dir: Path,
+        clock: Clock,
+        outbox: Outbox,
+        journal: Journal,
+    ) -> None:
+        self._settings = settings
+        self._streams = streams
+        self._state_dir = state_dir
+        self._clock = clock
+        self._outbox = outbox
+        self._journal = journal
+        self._failed = False
+        self._time_known: TimeQuality | None = None
+        self._started_boot_ns = clock.boot_ns()
+
+    def run(self, stop: threading.Event) -> int:
+        """Work until `stop` is set or every source has ended; exit code."""
+        start, progress = self._begin()
+        books = [
+            Book(s.name, s.maker, s.model.task, self._settings.window_s, self._clock.boot_ns()) for s in self._streams
+        ]
+        snapshots = Snapshots(self._outbox, self._settings.outbox)
+        uplink = Uplink(
+            self._settings.broker,
+            self._outbox,
+            snapshots,
+            self._clock,
+            site=self._settings.site,
+            device=self._settings.device,
+            birth=partial(self._birth, start),
+            seal_s=self._settings.seal_s,
+        )
+        sealer = Sealer(
+            self._outbox, books, self._journal, self._clock, seal_s=self._settings.seal_s, on_sealed=uplink.wake
+        )
+        sealer.seal()
+        sealer.start()
+        uplink.start()
+        glancer = Glancer(snapshots, self._clock)
+        glancer.start()
+        self._watch(books, progress, glancer, uplink, snapshots, stop)
+        glancer.stop()
+        self._journal.event("agent_stopped", "asked to" if stop.is_set() else "every source has ended")
+        sealer.stop()
+        if not self._failed:
+            self._outbox.end_clean()
+        uplink.stop(self._settings.drain_s)
+        return 1 if self._failed else 0
+
+    def _begin(self) -> tuple[Start, Progress]:
+        """Begin an epoch; how the one before ended is the first record of this one."""
+        path = self._state_dir / "progress"
+        captured = Progress.read(path)
+        start = self._outbox.begin(after=captured.epoch if captured else 0)
+        names = [stream.name for stream in self._streams]
+        try:
+            progress = Progress.create(path, start.epoch, start.nonce, names)
+        except OSError as error:
+            log.error("%s cannot be written (%s): a crash will leave the number of lost frames unknown", path, error)  # noqa: TRY400  # the reason is the message
+            progress = Progress.in_memory(names)
+        self._journal.tell(previous(start.previous, captured, self._clock.boot_id()))
+        ended = _how(start.previous) if start.previous.epoch else "for the first time"
+        self._journal.event("agent_started", f"{__version__}, {ended}")
+        for stream in self._streams:
+            self._journal.tell(_model_info(stream))
+            if stream.model.provider != stream.model.requested_provider:
+                detail = f"{stream.model.requested_provider} was asked for, {stream.model.provider} runs the model"
+                self._journal.event("provider_fallback", detail, stream.name)
+        log.info("epoch %d, nonce %s: %d stream(s)", start.epoch, start.nonce, len(names))
+        return start, progress
+
+    def _watch(
+        self,
+        books: Sequence[Book],
+        progress: Progress,
+        glancer: Glancer,
+        uplink: Uplink,
+        snapshots: Snapshots,
+        stop: threading.Event,
+    ) -> None:
+        """Run every stream's loop, and read the vitals meanwhile."""
+        with ExitStack() as stack:
+            captures = [
+                stack.enter_context(self._capture(s, b, progress)) for s, b in zip(self._streams, books, strict=True)
+            ]
+            threads = [
+                threading.Thread(target=self._loop, args=(s, c, b, glancer, stop), name=f"loop-{s.name}", daemon=True)
+                for s, c, b in zip(self._streams, captures, books, strict=True)
+            ]
+            for thread in threads:
+                thread.start()
+            vitals = VitalsReader(self._clock, self._state_dir)
+            due = self._clock.monotonic()
+            while not stop.wait(_TURN_S) and any(thread.is_alive() for thread in threads):
+                self._tell_time()
+                if self._clock.monotonic() >= due:
+                    due += self._settings.vitals_s
+                    self._journal.tell(vitals.read(self._outbox.waiting(), snapshots.waiting(), uplink.reconnects))
+            for capture in captures:
+                capture.stop()
+            for thread in threads:
+                thread.join()
+
+    def _capture(self, stream: Stream, book: Book, progress: Progress) -> Capture:
+        def tell(name: str, detail: str) -> None:
+            log.info("stream %s: %s: %s", stream.name, name.replace("_", " "), detail)
+            self._journal.event(name, detail, stream.name)
+
+        return Capture(
+            stream.name,
+            stream.source,
+            stream.settings.fps,
+            progress,
+            self._clock,
+            deadline_s=stream.settings.deadline_s,
+            on_event=tell,
+            on_settled=book.settle,
+        )
+
+    def _loop(self, stream: Stream, capture: Capture, book: Book, glancer: Glancer, stop: threading.Event) -> None:
+        settings = stream.settings
+
+        def glance(frame: Frame) -> None:
+            glancer.look(stream.name, frame, settings.snapshot_s, settings.snapshot_width)
+
+        try:
+            loop.run(capture, stream.model.looker(), book, self._journal, self._clock, glance, stop)
+        except Exception:
+            # Systemd starts the agent again; going on without this stream would look like health.
+            log.exception("stream %s: the loop ended", stream.name)
+            self._failed = True
+            stop.set()
+
+    def _tell_time(self) -> None:
+        """Tell once from where the time is known."""
+        if self._time_known is None and (known := self._clock.offset()):
+            self._time_known = known[1]
+            self._journal.event("time_known", f"from {_TIME_FROM[known[1]]}")
+
+    def _birth(self, start: Start, state: Literal["online", "stopped", "offline"]) -> Status:
+        known = self._clock.offset()
+        plain = config.redacted(self._settings)
+        return Status(
+            v=WIRE_VERSION,
+            state=state,
+            epoch=start.epoch,
+            nonce=start.nonce,
+            agent_version=__version__,
+            python=platform.python_version(),
+            platform=platform.platform()[:128],
+            hardware=hardware()[:128],
+            config_sha256=hashlib.sha256(msgspec.json.encode(plain)).hexdigest(),
+            started_at_ns=self._started_boot_ns + known[0] if known else None,
+            streams={stream.name: self._stream_status(stream) for stream in self._streams},
+        )
+
+    def _stream_status(self, stream: Stream) -> StreamStatus:
+        return StreamStatus(
+            source=redact(f"{stream.source.kind}: {stream.source.target}")[:1024],
+            fps=stream.settings.fps,
+            window_s=self._settings.window_s,
+            model=stream.model.name,
+            version=stream.model.version,
+            sha256=stream.model.sha256,
+            config=stream.maker.config,
+            task=stream.model.task,
+            family=stream.model.family,
+            provider=stream.model.provider,
+            requested_provider=stream.model.requested_provider,
+        )
+
+
+_TIME_FROM = {"synced": "the kernel's clock", "collector": "the collector", "estimated": "an estimate"}
+
+
+def previous(ended: Ended, captured: Captured | None, boot_id: str) -> Previous:
+    """How the epoch before ended: what its outbox holds, against what its streams captured."""
+    told = captured if captured is not None and captured.nonce == ended.nonce else None
+    numbers = told.streams if told else {}
+    tails = {
+        stream: Tail(ended.streams.get(stream, 0), max(numbers.get(stream, 0), ended.streams.get(stream, 0)))
+        for stream in sorted(ended.streams.keys() | numbers.keys())
+    }
+    return Previous(
+        age=0,
+        epoch=ended.epoch,
+        nonce=ended.nonce,
+        sealed=ended.sealed,
+        clean=ended.clean,
+        exact=ended.epoch == 0 or (told is not None and told.boot_id == boot_id),
+        streams=tails,
+    )
+
+
+def _how(ended: Ended) -> str:
+    return f"epoch {ended.epoch} ended {'cleanly' if ended.clean else 'without warning'}"
+
+
+def _model_info(stream: Stream) -> ModelInfo:
+    model = stream.model
+    return ModelInfo(
+        age=0,
+        stream=stream.name,
+        maker=stream.maker,
+        task=model.task,
+        family=model.family,
+        names=tuple(model.names),
+        provider=model.provider,
+        requested_provider=model.requested_provider,
+        input_size=model.input_size,
+    )

@@ -1,0 +1,184 @@
+"""A frame's whole way: agent process, real broker, collector process, SQLite, REST; nothing missing, nothing twice."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import greymodel
+import listed
+import pytest
+from smallsite import Site, wait_for
+
+pytestmark = pytest.mark.journey
+
+FRAMES = 250
+
+
+def streams(folder: Path, **options: object) -> str:
+    """A stream whose source lists every frame that it gives."""
+    if not (folder / "grey.onnx").exists():
+        greymodel.save(folder / "grey.onnx")
+    told = "".join(f", {key}: {str(value).lower()}" for key, value in options.items())
+    source = f"{{'listed:Listed': given.txt, progress: pi-roof-state/progress{told}}}"
+    return f"  - {{name: cam0, source: {source}, model: grey.onnx, snapshot_s: 1}}\n"
+
+
+def check_against_the_list(site: Site, *, lost_allowed: int = 0) -> list[dict[str, Any]]:
+    """Every frame that the source gave is in the store once, as itself; or its number is beyond what was sealed."""
+    given = listed.given(site.folder / "given.txt")
+    ledger = site.ledger()
+    rows = site.predictions()
+    stored = [(row["nonce"], row["frame"]) for row in rows]
+    assert len(set(stored)) == len(stored), "nothing twice"
+    assert set(stored) <= set(given), "nothing made up"
+    lost = set(given) - set(stored)
+    tails = {(epoch["nonce"], n) for epoch in ledger["epochs"] for n in range(epoch["last"] + 1, epoch["last"] + 1000)}
+    assert lost <= tails, "only what was not sealed is lost"
+    assert len(lost) <= lost_allowed
+    for row, (_, frame) in zip(rows, stored, strict=True):
+        assert row["outcome"] == "ok"
+        (detection,) = row["detections"]
+        assert greymodel.grey_of(detection["box"], listed.SIDE) == listed.grey(frame), "what was seen is this frame"
+        assert (detection["class"], detection["score"]) == ("grey", 0.9)
+    assert ledger["missing"] == 0
+    assert ledger["captured"] == sum(ledger["outcomes"].values())
+    assert ledger["sealed"] == sum(ledger["fates"].values())
+    return rows
+
+
+def stored_frames(site: Site) -> int:
+    fates: dict[str, int] = site.ledger()["fates"]
+    return fates.get("stored", 0)
+
+
+def test_every_frame_arrives_once_as_itself(site_with: Callable[[str], Site], broker: Any) -> None:
+    site = site_with(broker.url)
+    collector, agent = site.collector(), site.agent(streams(site.folder, count=FRAMES))
+    collector.start()
+    wait_for(site.ready, "the collector")
+    agent.start()
+    assert wait_for(lambda: agent.code is not None, "the source to end")
+    assert agent.code == 0
+    wait_for(lambda: stored_frames(site) == FRAMES, "every frame in the store")
+    rows = check_against_the_list(site)
+    assert [row["frame"] for row in rows] == list(range(1, FRAMES + 1))
+    (device,) = site.get("/api/v1/devices")["devices"]
+    assert (device["site"], device["device"], device["epoch"]) == ("greenhouse", "pi-roof", 1)
+    assert device["streams"][0]["model_version"] == "2.1"
+
+
+def test_summaries_agree_with_what_is_stored(site_with: Callable[[str], Site], mosquitto: Any) -> None:
+    site = site_with(mosquitto.url)
+    collector, agent = site.collector(), site.agent(streams(site.folder, count=FRAMES))
+    collector.start()
+    agent.start()
+    assert wait_for(lambda: agent.code is not None, "the source to end")
+    wait_for(lambda: stored_frames(site) == FRAMES, "every frame in the store")
+
+    def row() -> dict[str, Any] | None:
+        rows = site.get("/api/v1/summary?by=site,device,stream,model,version&from=-1h")["rows"]
+        return next((r for r in rows if r["frames"] == FRAMES), None)
+
+    summary = wait_for(row, "the windows")
+    assert summary["outcomes"]["ok"] == FRAMES
+    assert summary["requests"] == FRAMES
+    assert summary["error_rate"] == 0
+    assert summary["without_detection"]["share"] == 0
+    (grey,) = summary["classes"]
+    assert (grey["class"], grey["frames"], grey["detections"], grey["share"]) == ("grey", FRAMES, FRAMES, 1)
+
+
+def test_a_live_source_skips_and_says_so(site_with: Callable[[str], Site], mosquitto: Any) -> None:
+    """Frames come faster than they are looked at: each is looked at or booked as skipped."""
+    site = site_with(mosquitto.url)
+    collector, agent = site.collector(), site.agent(streams(site.folder, count=3000, live=True, pace_s=0.0002))
+    collector.start()
+    wait_for(site.ready, "the collector")
+    agent.start()
+    assert wait_for(lambda: agent.code is not None, "the source to end")
+    assert agent.code == 0
+    ledger = wait_for(lambda: (got := site.ledger())["captured"] == 3000 and got, "every frame accounted for")
+    assert ledger["outcomes"]["ok"] + ledger["outcomes"]["skipped"] == 3000
+    assert ledger["outcomes"]["skipped"] > 0
+    assert ledger["outcomes"]["ok"] == len(site.predictions())
+    assert ledger["missing"] == 0
+
+
+def test_an_agent_killed_again_and_again_loses_only_what_was_not_sealed(
+    site_with: Callable[[str], Site], mosquitto: Any
+) -> None:
+    site = site_with(mosquitto.url)
+    collector, agent = site.collector(), site.agent(streams(site.folder, pace_s=0.02))
+    collector.start()
+    wait_for(site.ready, "the collector")
+    for run in range(1, 4):
+        agent.start()
+        wait_for(lambda run=run: len(site.ledger()["epochs"]) == run, f"start {run}")  # type: ignore[misc]  # mypy cannot infer a lambda's default
+        before = stored_frames(site)
+        wait_for(lambda before=before: stored_frames(site) > before + 30, "frames of this start")  # type: ignore[misc]  # as above
+        agent.kill()
+    agent.start()
+    wait_for(lambda: len(site.ledger()["epochs"]) == 4, "the last start")
+    assert agent.stop() == 0
+    wait_for(lambda: site.ledger()["epochs"][-1]["last"] > 0, "the last frames")
+    rows = check_against_the_list(site, lost_allowed=3 * 150)
+    ledger = site.ledger()
+    killed = ledger["epochs"][:3]
+    assert all(epoch["tail_lost"] <= 150 for epoch in killed), "at most a second and what was under way"
+    assert ledger["fates"]["unsealed"] == sum(epoch["tail_lost"] for epoch in killed) > 0
+    assert ledger["epochs"][3]["tail_lost"] == 0
+    given = listed.given(site.folder / "given.txt")
+    # A kill can fall between the source's note and the frame's number: then the list has one more.
+    assert len(given) - 3 <= len(rows) + ledger["fates"]["unsealed"] <= len(given)
+
+
+def test_a_broker_away_for_a_minute_costs_nothing(site_with: Callable[[str], Site], mosquitto: Any) -> None:
+    site = site_with(mosquitto.url)
+    collector, agent = site.collector(), site.agent(streams(site.folder, pace_s=0.05))
+    collector.start()
+    wait_for(site.ready, "the collector")
+    agent.start()
+    wait_for(lambda: stored_frames(site) > 20, "the first frames")
+    mosquitto.stop()
+    at_stop = len(listed.given(site.folder / "given.txt"))
+    wait_for(lambda: len(listed.given(site.folder / "given.txt")) >= at_stop + 60 / 0.05 * 0.9, "a minute", 120)
+    assert stored_frames(site) <= at_stop
+    assert "no broker" in agent.said()
+    mosquitto.start()
+    given = len(listed.given(site.folder / "given.txt"))
+    wait_for(lambda: stored_frames(site) >= given, "what waited on the device", 120)
+    assert agent.stop() == 0
+    check_against_the_list(site, lost_allowed=0)
+
+
+def test_a_collector_killed_and_restarted_costs_nothing(site_with: Callable[[str], Site], mosquitto: Any) -> None:
+    site = site_with(mosquitto.url)
+    collector, agent = site.collector(), site.agent(streams(site.folder, pace_s=0.02))
+    collector.start()
+    wait_for(site.ready, "the collector")
+    agent.start()
+    for _ in range(3):
+        before = stored_frames(site)
+        wait_for(lambda before=before: stored_frames(site) > before + 30, "frames")  # type: ignore[misc]  # a lambda's default
+        collector.kill()
+        given = len(listed.given(site.folder / "given.txt"))
+        wait_for(lambda given=given: len(listed.given(site.folder / "given.txt")) > given + 50, "frames meanwhile")  # type: ignore[misc]  # as above
+        collector.start()
+        wait_for(site.ready, "the collector")
+    assert agent.stop() == 0
+    total = len(listed.given(site.folder / "given.txt"))
+    wait_for(lambda: stored_frames(site) >= total - 1, "every frame")
+    check_against_the_list(site, lost_allowed=0)
+
+
+def test_an_agent_without_a_collector_says_so(site_with: Callable[[str], Site], mosquitto: Any) -> None:
+    site = site_with(mosquitto.url)
+    agent = site.agent(streams(site.folder, pace_s=0.05))
+    agent.start()
+    wait_for(lambda: "no collector" in agent.said(), "the agent to say that nobody confirms")
+    collector = site.collector()
+    collector.start()
+    wait_for(site.ready, "the collector")
+    given = len(listed.given(site.folder / "given.txt"))
+    wait_for(lambda: stored_frames(site) >= given, "what waited on the device")
+    assert agent.stop() == 0
