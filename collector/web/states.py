@@ -1,0 +1,170 @@
+"""What is the matter with a stream, in a word: judged once, for the pages, the API's readers and the verdict.
+
+The worst that is true wins. A state says what a person would do something about; what is only worth knowing
+stands in its reason.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from collector.web.times import duration_words, parse_time
+
+Level = Literal["bad", "warn", "idle", "ok"]
+LEVELS: tuple[Level, ...] = ("bad", "warn", "idle", "ok")
+"""Worst first: the order of the fleet's page."""
+
+ERROR_SHARE_MAX = 0.05
+BACKLOG_S_MAX = 60
+
+_CAMERA = {"camera_lost", "camera_stalled", "camera_back", "stream_ended"}
+
+Glance = dict[str, Any]
+"""A device or a stream, as `Queries.fleet` tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How a stream is.
+
+    Attributes:
+        level: How bad that is.
+        word: The state, as large as it gets.
+        clause: The same after a name, in a sentence: "silent for 4 min".
+        since: Since when, RFC 3339, or None.
+        since_word: What to say before that time.
+        reason: Why, and what is worth knowing; may be empty.
+    """
+
+    level: Level
+    word: str
+    clause: str
+    since: str | None = None
+    since_word: str = "since"
+    reason: str = ""
+
+
+def judge(device: Glance, stream: Glance, now_ns: int) -> State:
+    """Say how a stream is."""
+    for rule in _RULES:
+        state = rule(device, stream, now_ns)
+        if state is not None:
+            return state
+    return State("ok", "OK", "well", device["since"], "online since", _notes(device, stream))
+
+
+def _silent(device: Glance, _: Glance, now_ns: int) -> State | None:
+    if device["online"]:
+        return None
+    if device["state"] == "stopped":
+        return State("idle", "Stopped", "stopped", device["since"], reason="The agent was stopped, as it was asked to.")
+    last = device["last_seen"]
+    if last is None:
+        return State("bad", "Never heard", "never heard", reason="This device has not spoken to this collector yet.")
+    silence_s = (now_ns - parse_time(last, now_ns)) / 1e9
+    return State(
+        "bad",
+        "Device silent",
+        f"silent for {duration_words(silence_s)}",
+        last,
+        reason="Nothing comes from this device: look at its power and its network.",
+    )
+
+
+def _model_failed(_: Glance, stream: Glance, __: int) -> State | None:
+    if not stream["error"]:
+        return None
+    return State("bad", "Not running", "not running", reason=stream["error"])
+
+
+def _camera(device: Glance, stream: Glance, now_ns: int) -> State | None:
+    event = _last_camera_event(device, stream)
+    if event is None or event["name"] == "camera_back" or _sealed_after(stream, event["at"], now_ns):
+        return None
+    if event["name"] == "stream_ended":
+        return State("idle", "Ended", "ended", event["at"], reason="The recording came to its end.")
+    return State("bad", "Camera lost", "camera lost", event["at"], reason=event["detail"])
+
+
+def _last_camera_event(device: Glance, stream: Glance) -> Glance | None:
+    told = (event for event in device["events"] if event["name"] in _CAMERA and event["stream"] == stream["stream"])
+    return next(told, None)
+
+
+def _sealed_after(stream: Glance, at: str, now_ns: int) -> bool:
+    last = stream["last_sealed"]
+    # A batch under way when the camera went may be sealed a moment later: that is no recovery.
+    return last is not None and parse_time(last, now_ns) > parse_time(at, now_ns) + 5_000_000_000
+
+
+def _no_frames(device: Glance, stream: Glance, now_ns: int) -> State | None:
+    if stream["frames_per_s"]:
+        return None
+    if device["since"] is not None and now_ns - parse_time(device["since"], now_ns) < 20_000_000_000:
+        return State("idle", "Starting", "starting", device["since"], "online since")
+    return State(
+        "bad",
+        "No frames",
+        "without frames",
+        reason="The device is online, but no frames of this camera arrived in the last minute.",
+    )
+
+
+def _failing(_: Glance, stream: Glance, __: int) -> State | None:
+    share = stream["error_rate"]
+    if share is None or share <= ERROR_SHARE_MAX:
+        return None
+    return State(
+        "warn",
+        "Frames fail",
+        "frames fail",
+        reason=f"{share * 100:.0f} % of the frames of the last minutes were unreadable, or the model failed on them.",
+    )
+
+
+def _backlog(device: Glance, _: Glance, __: int) -> State | None:
+    oldest_s = (device["vitals"] or {}).get("outbox_oldest_s")
+    if oldest_s is None or oldest_s <= BACKLOG_S_MAX:
+        return None
+    age = duration_words(oldest_s)
+    return State(
+        "warn",
+        "Behind",
+        f"{age} behind",
+        reason=f"Records wait on the device; the oldest for {age}. Nothing is lost: it is catching up, or its link is slow.",
+    )
+
+
+def _fallback(_: Glance, stream: Glance, __: int) -> State | None:
+    wanted, got = stream["requested_provider"], stream["provider"]
+    if not wanted or not got or wanted == got:
+        return None
+    return State("warn", "Wrong processor", "on the wrong processor", reason=f"{got} runs the model, {wanted} was asked for.")
+
+
+def _notes(device: Glance, stream: Glance) -> str:
+    """What is worth knowing of a stream that is well."""
+    vitals = device["vitals"] or {}
+    missing = device["ledger"]["missing"]
+    notes = []
+    if missing:
+        notes.append(f"{missing:,} {'frame is' if missing == 1 else 'frames are'} missing from this device's ledger.")
+    if vitals.get("under_voltage"):
+        notes.append("The supply voltage is too low.")
+    elif vitals.get("throttled"):
+        notes.append("The board runs slower than it could, for heat or power.")
+    if not stream["frames"] and not notes:
+        notes.append("The first figures come with the first full window.")
+    return " ".join(notes)
+
+
+_RULES: tuple[Callable[[Glance, Glance, int], State | None], ...] = (
+    _silent,
+    _model_failed,
+    _camera,
+    _no_frames,
+    _failing,
+    _backlog,
+    _fallback,
+)
+"""In order of precedence: a silent device's camera may be lost too, but nobody knows."""

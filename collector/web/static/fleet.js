@@ -1,0 +1,51 @@
+// The fleet page: one card per stream, kept in the server's order.
+
+import { fillSlots, fillState, follow, setText, setTime, swapPicture } from "./live.js";
+
+const list = document.getElementById("fleet");
+const verdict = document.getElementById("verdict");
+const template = document.getElementById("card");
+
+function cardFor(item) {
+  for (const card of list.children) {
+    if (card.dataset.key === item.key) return card;
+  }
+  const card = template.content.firstElementChild.cloneNode(true);
+  card.dataset.key = item.key;
+  return card;
+}
+
+function fill(card, item) {
+  card.dataset.state = item.state;
+  fillState(card, item);
+  fillSlots(card, item);
+  card.querySelector("[data-slot-href]").setAttribute("href", item.href);
+  card.querySelector("[data-slot-area]").setAttribute("d", item.spark.area);
+  card.querySelector("[data-slot-line]").setAttribute("d", item.spark.line);
+  card.querySelector("[data-slot-nopicture]").hidden = Boolean(item.picture);
+  const taken = card.querySelector("[data-slot-taken]");
+  taken.hidden = !item.picture;
+  if (item.picture) {
+    setTime(taken.querySelector("time"), item.picture.at);
+    swapPicture(card.querySelector("[data-slot-picture]"), item.picture.src, `Last picture of ${item.name}`);
+  }
+}
+
+function show(view) {
+  verdict.dataset.state = view.verdict.state;
+  setText(document.getElementById("verdict-text"), view.verdict.text);
+  document.title = `${view.verdict.text} · Vigie`;
+  document.getElementById("empty").hidden = view.cards.length > 0;
+  const wanted = new Set(view.cards.map((item) => item.key));
+  for (const card of [...list.children]) {
+    if (!wanted.has(card.dataset.key)) card.remove();
+  }
+  view.cards.forEach((item, index) => {
+    const card = cardFor(item);
+    fill(card, item);
+    // Moved only when the order changed: moving takes the keyboard's focus away.
+    if (list.children[index] !== card) list.insertBefore(card, list.children[index] ?? null);
+  });
+}
+
+follow(list.dataset.view, show);

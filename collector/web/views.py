@@ -1,0 +1,272 @@
+"""What the pages show, in words: the server says them once, for the first paint and for every poll."""
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from collector.web.states import LEVELS, State, judge
+from collector.web.times import duration_words, parse_time
+from shared.schema import EVENTS
+
+NONE = "–"
+NAMED_MAX = 2
+
+View = dict[str, Any]
+Path = tuple[str, str, str]
+"""Site, device, stream."""
+
+EVENT_WORDS = {
+    "agent_started": "The agent started",
+    "agent_stopped": "The agent was stopped",
+    "camera_lost": "The camera was lost",
+    "camera_stalled": "The camera gave no more frames and was opened again",
+    "camera_back": "The camera gives frames again",
+    "stream_changed": "The pictures have another size than before",
+    "stream_ended": "The recording came to its end",
+    "inference_failed": "The model failed on a frame",
+    "model_failed": "The model could not be loaded",
+    "provider_fallback": "Another processor than asked for runs the model",
+    "outbox_reset": "The outbox was unreadable; a new one was begun",
+    "outbox_thinned": "The device ran short of room and thinned its detail",
+    "outbox_unwritable": "The outbox could not be written",
+    "time_known": "The device learnt the time",
+}
+"""Events in plain words; a test holds it to `shared.schema.EVENTS`."""
+
+OUTCOME_WORDS = {
+    "ok": "looked at",
+    "skipped": "skipped for a newer one",
+    "gated": "still scene",
+    "unreadable": "unreadable",
+    "failed": "model failed",
+    "unknown": "unknown (power cut)",
+}
+FATE_WORDS = {
+    "stored": "stored",
+    "thinned": "thinned by the device's quota",
+    "unsealed": "lost in a power cut",
+    "quarantined": "in quarantine",
+    "expired": "older than the store keeps",
+}
+
+
+def fleet(glances: View, paces: dict[Path, list[float | None]], now_ns: int) -> View:
+    """The fleet's page: a verdict and a card per stream, problems first."""
+    cards = []
+    for device in glances["devices"]:
+        for stream in device["streams"]:
+            state = judge(device, stream, now_ns)
+            path = (device["site"], device["device"], stream["stream"])
+            cards.append((state, path, card(device, stream, state, paces.get(path, []))))
+    cards.sort(key=lambda one: (LEVELS.index(one[0].level), one[1]))
+    return {
+        "verdict": verdict([(state, path) for state, path, _ in cards]),
+        "cards": [shown for _, _, shown in cards],
+    }
+
+
+def verdict(streams: Sequence[tuple[State, Path]]) -> View:
+    """One sentence about all of them."""
+    if not streams:
+        return {"state": "idle", "text": "No cameras yet"}
+    troubled = [(state, path) for state, path in streams if state.level in {"bad", "warn"}]
+    idle = sum(state.level == "idle" for state, _ in streams)
+    cameras = _cameras(len(streams))
+    if troubled:
+        named = ", ".join(f"{device}/{stream} {state.clause}" for state, (_, device, stream) in troubled[:NAMED_MAX])
+        more = f" and {len(troubled) - NAMED_MAX} more" if len(troubled) > NAMED_MAX else ""
+        who = f"{len(troubled)} of {cameras}" if len(streams) > 1 else "The camera"
+        has = "has" if len(troubled) == 1 else "have"
+        return {"state": troubled[0][0].level, "text": f"{who} {has} a problem: {named}{more}"}
+    if idle == len(streams):
+        return {"state": "idle", "text": f"{cameras}, none running"}
+    if idle:
+        return {"state": "ok", "text": f"{cameras}, {len(streams) - idle} well, {idle} not running"}
+    return {"state": "ok", "text": f"{cameras}, all well" if len(streams) > 1 else "1 camera, and it is well"}
+
+
+def _cameras(count: int) -> str:
+    return f"{count} camera{'' if count == 1 else 's'}"
+
+
+def card(device: View, stream: View, state: State, paces: Sequence[float | None]) -> View:
+    """One stream on the fleet's page."""
+    path = (device["site"], device["device"], stream["stream"])
+    return {
+        "key": "/".join(path),
+        "href": stream_href(path),
+        "state": state.level,
+        "word": state.word,
+        "since": state.since,
+        "since_word": state.since_word,
+        "reason": state.reason,
+        "name": stream["stream"],
+        "where": f"{device['name']}, {device['site']}",
+        "fps": _fps(stream["frames_per_s"], online=device["online"]),
+        "p95": number(stream["response_ms"]["p95"]),
+        "none": percent(stream["without_detection"]["share"]),
+        "picture": picture(path, stream["snapshot"]),
+        "spark": spark(paces),
+    }
+
+
+BLANK: View = {
+    "key": "",
+    "href": "/",
+    "state": "idle",
+    "word": "",
+    "since": None,
+    "since_word": "",
+    "reason": "",
+    "name": "",
+    "where": "",
+    "fps": NONE,
+    "p95": NONE,
+    "none": NONE,
+    "picture": None,
+    "spark": {"line": "", "area": ""},
+}
+"""A card without data, for the page's template."""
+
+
+def _fps(value: float | None, *, online: bool) -> str:
+    if value is None:
+        return "0" if online else NONE
+    return number(value)
+
+
+def number(value: float | None) -> str:
+    """A figure as people read it: two digits that count."""
+    if value is None:
+        return NONE
+    return f"{value:,.0f}" if abs(value) >= 10 or value == 0 else f"{value:.1f}"  # noqa: PLR2004  # from here on a decimal says nothing
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage, without the sign."""
+    return NONE if share is None else number(share * 100)
+
+
+def picture(path: Path, snapshot: View | None) -> View | None:
+    """Where a snapshot is, by the time it was captured: an address that never shows another picture."""
+    if snapshot is None:
+        return None
+    site, device, stream = (quote(part, safe="") for part in path)
+    seconds = snapshot["captured_at"].partition(".")[0]
+    at = f"{seconds}.{snapshot['captured_at_ns'] % 1_000_000_000:09d}Z"
+    query = urlencode({"at": at})
+    return {
+        "src": f"/api/v1/devices/{site}/{device}/streams/{stream}/snapshot?{query}",
+        "at": snapshot["captured_at"],
+    }
+
+
+def stream_href(path: Path) -> str:
+    """The page of a stream."""
+    return "/streams/" + "/".join(quote(part, safe="") for part in path)
+
+
+def spark(values: Sequence[float | None]) -> View:
+    """Frames per second as two SVG paths in a field of 100 by 24; a gap in the data is a gap in the line."""
+    known = [value for value in values if value is not None]
+    top = max(known, default=0) or 1
+    step = 100 / max(1, len(values) - 1)
+    line, area, run = [], [], []
+    for index, value in enumerate([*values, None]):
+        if value is not None:
+            run.append((index * step, 23 - 22 * value / top))
+        elif run:
+            points = "L".join(f"{x:.1f} {y:.1f}" for x, y in _visible(run))
+            line.append(f"M{points}")
+            area.append(f"M{run[0][0]:.1f} 24L{points}L{_visible(run)[-1][0]:.1f} 24Z")
+            run = []
+    return {"line": "".join(line), "area": "".join(area)}
+
+
+def _visible(run: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """A single point would be no line at all."""
+    (x, y) = run[-1]
+    return [*run, (x + 0.6, y)] if len(run) == 1 else run
+
+
+def event(told: View) -> View:
+    """An event in plain words."""
+    words = EVENT_WORDS.get(told["name"]) or EVENTS.get(told["name"]) or told["name"].replace("_", " ").capitalize()
+    about = f"{told['stream']}: " if told["stream"] else ""
+    return {"at": told["at"], "text": f"{about}{words}{': ' + told['detail'] if told['detail'] else ''}."}
+
+
+def boxes(prediction: View | None) -> list[View]:
+    """What was seen in a picture, as shares of its sides."""
+    if prediction is None:
+        return []
+    width, height = prediction["width"], prediction["height"]
+    return [
+        {
+            "x": round(seen["box"][0] / width, 4),
+            "y": round(seen["box"][1] / height, 4),
+            "width": round((seen["box"][2] - seen["box"][0]) / width, 4),
+            "height": round((seen["box"][3] - seen["box"][1]) / height, 4),
+            "label": f"{seen['class']} {seen['score']:.2f}",
+        }
+        for seen in prediction["detections"]
+    ]
+
+
+def seen_words(prediction: View | None, *, pictured: bool) -> str:
+    """What was seen in a picture, as text."""
+    if not pictured:
+        return ""
+    if prediction is None:
+        return "Picture"
+    if prediction.get("error"):
+        return f"The model failed: {prediction['error']}"
+    found = prediction["detections"] or prediction.get("classes", [])[:3]
+    words = ", ".join(f"{one['class']} {one['score']:.2f}" for one in found[:6])
+    more = f" and {len(found) - 6} more" if len(found) > 6 else ""  # noqa: PLR2004  # a line of a phone
+    return f"{words}{more}" if found else "Nothing detected"
+
+
+def ledger(account: View, device: str, stream: str) -> tuple[str, View]:
+    """The ledger in one line about a stream, and the whole device's account below it."""
+    parts = [epoch["streams"][stream] for epoch in account["epochs"] if stream in epoch["streams"]]
+    captured = sum(part["captured"] for part in parts)
+    missing = sum(part["missing"] for part in parts)
+    line = f"{captured + missing:,} frames, {captured:,} accounted for, {missing:,} missing"
+    rows = [
+        (f"Captured by {device}", f"{account['captured']:,}"),
+        *_counted(account["outcomes"], OUTCOME_WORDS),
+        ("Sealed", f"{account['sealed']:,}"),
+        *_counted(account["fates"], FATE_WORDS),
+        ("Missing", f"{account['missing']:,}"),
+        ("Starts of the agent", f"{len(account['epochs']):,}"),
+    ]
+    return line, {"state": "bad" if missing else "ok", "rows": rows}
+
+
+def _counted(counts: dict[str, int], words: dict[str, str]) -> list[tuple[str, str]]:
+    return [(words.get(name, name), f"{count:,}") for name, count in counts.items() if count]
+
+
+def figures(row: View | None) -> dict[str, str]:
+    """The figures of a period."""
+    if row is None:
+        return dict.fromkeys(("period_frames", "period_fps", "p50", "period_p95", "p99", "infer", "period_none", "errors"), NONE)
+    return {
+        "period_frames": f"{row['frames']:,}",
+        "period_fps": number(row["fps"]),
+        "p50": number(row["response_ms"]["p50"]),
+        "period_p95": number(row["response_ms"]["p95"]),
+        "p99": number(row["response_ms"]["p99"]),
+        "infer": number(row["infer_ms"]["mean"]),
+        "period_none": percent(row["without_detection"]["share"]),
+        "errors": percent(row["error_rate"]),
+    }
+
+
+def ago(at: str | None, now_ns: int) -> str:
+    """How long ago something was; what is fresh is not counted in seconds, or the page would never be still."""
+    if at is None:
+        return "never"
+    seconds = (now_ns - parse_time(at, now_ns)) / 1e9
+    return "just now" if seconds < 15 else f"{duration_words(seconds)} ago"  # noqa: PLR2004  # a few polls
