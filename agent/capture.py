@@ -63,6 +63,7 @@ _REAP_S = 0.5
 _PERIODS_IN_DEADLINE = 3
 _DETAIL_CHARS = 500
 _STDERR_BYTES = 4096
+_STDERR_READS = 100
 
 # The child imports what this process imports, from wherever it runs and however it was started.
 _CHILD = (
@@ -343,8 +344,9 @@ class _Supervisor:
         self._captured_boot_ns = 0
         self._size = (0, 0)
         self._outage = _Outage(plan.stream, clock, inbox)
-        self._stop_read, self._stop_write = socket.socketpair()
         self._stopping = threading.Event()
+        self._bell: socket.socket | None = None
+        self._bell_rings: socket.socket | None = None
         self._child: _Child | None = None
 
     @property
@@ -356,12 +358,14 @@ class _Supervisor:
     def stop(self) -> None:
         """End the capture process and `run`."""
         self._stopping.set()
-        with contextlib.suppress(OSError):  # closed, or full of earlier calls: either way it is heard
-            self._stop_write.send(b"!", socket.MSG_DONTWAIT)
+        if self._bell is not None:
+            with contextlib.suppress(OSError):  # closed, or full of earlier calls: either way it is heard
+                self._bell.send(b"!", socket.MSG_DONTWAIT)
 
     def run(self) -> None:
         """Open the source again and again until it ends by itself or `stop` is called."""
         failures = 0
+        self._bell_rings, self._bell = socket.socketpair()
         try:
             while (worked_s := self._attempt()) is not None:
                 if worked_s > self._plan.backoff.ceiling_s(failures):
@@ -370,12 +374,12 @@ class _Supervisor:
                 failures += 1
         finally:
             self._inbox.close()
-            self._stop_read.close()
-            self._stop_write.close()
+            self._bell_rings.close()
+            self._bell.close()
 
     def _rest(self, duration_s: float) -> None:
         """Wait, unless `stop` is called."""
-        _wait_for((self._stop_read,), duration_s)
+        _wait_for((self._bell_rings,), duration_s)
 
     def _attempt(self) -> float | None:
         """Run one capture process to its end: for how many seconds it gave frames, or None when that was the last."""
@@ -419,7 +423,7 @@ class _Supervisor:
         while not self._stopping.is_set():
             deadline_s = self._plan.open_deadline_s if child.frames_from is None else self._plan.deadline_s
             left_s = heard + deadline_s - self._clock.monotonic()
-            if child.wait(left_s, self._stop_read):
+            if child.wait(left_s, self._bell_rings):
                 notice = child.receive()
                 if isinstance(notice, Ended):
                     return None
@@ -569,8 +573,9 @@ class _Child:
         """What it says, or None when it has ended, or speaks nonsense."""
         try:
             data, fds, _, _ = socket.recv_fds(self._socket, MESSAGE_BYTES, 1)
-        except OSError:
-            return None
+        except ConnectionResetError:
+            # It ended before it read our last order. The kernel says so once, and before what it had sent.
+            data, fds, _, _ = socket.recv_fds(self._socket, MESSAGE_BYTES, 1)
         try:
             notice: Notice | None = self._decoder.decode(data) if data else None
             if isinstance(notice, Arena):
@@ -605,6 +610,7 @@ class _Child:
         """Why it gives no more frames, without credentials."""
         if failed is None:
             self.kill()
+        self._errors.read_all()
         reason = failed.reason if failed else self._nonsense or self._how_it_ended()
         last = self._errors.last
         text = f"{reason} ({last})" if last and last not in reason else reason
@@ -666,6 +672,13 @@ class _Errors:
             self.close()
         for line in lines:
             self._log(redact(line.decode(errors="replace").strip()))
+
+    def read_all(self) -> None:
+        """Take what was printed up to now, if it is not endless."""
+        for _ in range(_STDERR_READS):
+            if not _wait_for((self,), 0.0):
+                return
+            self.read()
 
     def close(self) -> None:
         """Close the pipe."""

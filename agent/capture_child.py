@@ -181,7 +181,10 @@ class _Link:
         timeout_s = min(timeout_s, self._beat_s)
         while self._poll.poll(timeout_s * 1000):
             timeout_s = 0.0
-            data = self._agent.recv(MESSAGE_BYTES)
+            try:
+                data = self._agent.recv(MESSAGE_BYTES)
+            except ConnectionResetError:
+                raise _Stopped from None
             order = self._decoder.decode(data) if data else Stop()
             if isinstance(order, Stop):
                 raise _Stopped
@@ -227,6 +230,34 @@ class _Link:
             os.close(fd)
 
 
+class Rate:
+    """Which frames count at a configured rate.
+
+    Args:
+        fps: Frames a second at most; None for every one.
+        now: On the monotonic clock.
+
+    Attributes:
+        due: When the next frame is wanted, on the monotonic clock.
+    """
+
+    def __init__(self, fps: float | None, now: float) -> None:
+        self._period_s = 1 / fps if fps else 0.0
+        self.due = now
+
+    def allows(self, now: float, *, in_time: bool = False) -> bool:
+        """Whether a frame that came `now` counts; if so, the next one is wanted a period later.
+
+        A camera's frames come a little early or late: a tenth of a period is let through, so that a rate equal to
+        the camera's own keeps every frame. With `in_time` the frame was waited for and counts anyway.
+        """
+        if not in_time and now < self.due - self._period_s / 10:
+            return False
+        late = now > self.due + self._period_s
+        self.due = (now if late else self.due) + self._period_s
+        return True
+
+
 class _Reader:
     """Reads a source, frame by frame, until it ends."""
 
@@ -237,8 +268,7 @@ class _Reader:
         self._counter = counter
         self._clock = Clock()
         self._captured_ns = start.captured_boot_ns
-        self._period_s = 1 / start.fps if start.fps else 0.0
-        self._due = time.monotonic()
+        self._rate = Rate(start.fps, self._clock.monotonic())
 
     def run(self) -> None:
         """Read until the source ends. Raises `Lost` and `_Stopped`."""
@@ -249,7 +279,7 @@ class _Reader:
         """Read one frame and hand it over, or let it pass; False at the end."""
         if not self._source.live:
             self._link.wait_for_slot()
-            self._link.wait_until(self._due)
+            self._link.wait_until(self._rate.due)
         self._keep_apart()
         started_ns = self._clock.boot_ns()
         try:
@@ -289,20 +319,8 @@ class _Reader:
         return pixels
 
     def _require_due(self) -> None:
-        if not self._is_due():
+        if not self._rate.allows(self._clock.monotonic(), in_time=not self._source.live):
             raise _Passed
-
-    def _is_due(self) -> bool:
-        """Whether the frame that has just come counts at the configured rate; the next one is due a period later.
-
-        A camera's frames come a little early or late: a tenth of a period is let through, so that a rate equal to
-        the camera's own keeps every frame.
-        """
-        now = time.monotonic()
-        if self._source.live and now < self._due - self._period_s / 10:
-            return False
-        self._due = max(self._due, now - self._period_s) + self._period_s
-        return True
 
     def _keep_apart(self) -> None:
         """Wait until a frame read from now on is stamped late enough after the one before."""

@@ -125,6 +125,8 @@ class Progress:
         Raises:
             ValueError: The file was not made for it.
         """
+        if stream not in self.streams:
+            raise ValueError(f"the progress file was not made for stream '{stream}'")
         return Counter(self.fd, self.streams.index(stream))
 
     def close(self) -> None:

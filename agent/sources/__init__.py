@@ -74,7 +74,7 @@ class FrameSource(Protocol):
 
 
 @runtime_checkable
-class TwoStep(Protocol):
+class TwoStep(FrameSource, Protocol):
     """A source that can let a frame pass without the cost of decoding it: `read` is `grab`, then `retrieve`."""
 
     def grab(self) -> bool:
@@ -87,7 +87,7 @@ class TwoStep(Protocol):
 
 
 @runtime_checkable
-class Resumable(Protocol):
+class Resumable(FrameSource, Protocol):
     """A source that is not live and can go on where another process of this start left off."""
 
     def resume(self, frames: int) -> None:

@@ -17,7 +17,7 @@ from agent.sources import Pixels
 _COLUMNS = 8
 _NUMBER_ROWS = 4
 _ROWS = _NUMBER_ROWS + 1
-"""Rows of bits, and one of checks: their exclusive or, turned over so that a black corner is no number."""
+"""Rows of bits, and one of checks: their exclusive or, every second one turned over so that a plain corner fails."""
 
 _JPEG_BLOCK = 8
 _BLOCKS_IN_SIDE = 40
@@ -141,7 +141,7 @@ def read_number(pixels: Pixels) -> int | None:
 
 def _check_row(bits: Pixels) -> Pixels:
     parity: Pixels = np.bitwise_xor.reduce(bits, axis=0)
-    return parity ^ np.uint8(1)
+    return parity ^ (np.arange(_COLUMNS, dtype=np.uint8) & np.uint8(1))
 
 
 def _block(pixels: Pixels) -> int:

@@ -1,0 +1,103 @@
+"""A source that does what it is told, for the tests of `agent.capture`: it runs in real capture processes."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from agent.sources import Lost, Unreadable
+
+
+class Scripted:
+    """Does one step a `read`.
+
+    The target is a folder. Each opening appends a line to `opened` there and follows the next of the scripts (the last
+    one again and again); each frame appends a line to `given` the moment before it is returned.
+    """
+
+    class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+        """Steps of each opening: words as in `_step`; `frame*9` is nine frames; `forever` begins the script again."""
+
+        scripts: list[str]
+        live: bool = False
+        secret: str = ""
+
+    def __init__(self, target, options):
+        self.live = options.live
+        self._folder = Path(target)
+        self._scripts = options.scripts
+        self._size = (32, 48)
+
+    def __enter__(self):
+        """Open, as the script's first word says."""
+        opened = self._folder / "opened"
+        with opened.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        turn = len(opened.read_text().splitlines()) - 1
+        script = self._scripts[min(turn, len(self._scripts) - 1)]
+        self._steps = [
+            word for part in script.split() for word in [part.split("*")[0]] * int((part + "*1").split("*")[1])
+        ]
+        self._at = 0
+        if self._steps[0].startswith("open-"):
+            self._at = 1
+            self._do(self._steps[0].removeprefix("open-"))
+        return self
+
+    def __exit__(self, *_):
+        """Close; a camera that hangs in this is one of the steps."""
+        if "hang-in-close" in self._steps:
+            time.sleep(3600)
+
+    def read(self):
+        """Do the next step."""
+        if self._steps[self._at :] == ["forever"]:
+            self._at = 0
+        step = self._steps[self._at] if self._at < len(self._steps) else "end"
+        self._at += 1
+        if step == "end":
+            return None
+        return self._do(step)
+
+    def _do(self, step):
+        if step == "hang-in-close":
+            return self.read()
+        actions = {
+            "block": lambda: time.sleep(3600),
+            "lost": lambda: _raise(Lost("rtsp://admin:s3cret@camera/1 is gone")),
+            "unreadable": lambda: _raise(Unreadable("half a picture")),
+            "raise": lambda: _raise(ZeroDivisionError("a bug in rtsp://admin:s3cret@camera/1")),
+            "exit": lambda: os._exit(3),
+            "complain": lambda: (sys.stderr.write("library: http://u:s3cret@h refused\n"), os._exit(3)),
+            "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+            "wide": lambda: self._resize((32, 96)),
+            "large": lambda: self._resize((480, 640)),
+            "slow": lambda: time.sleep(0.02),
+            "floats": lambda: np.zeros((4, 4, 3)),
+            "grey": lambda: np.zeros((4, 4), np.uint8),
+            "rgba": lambda: np.zeros((4, 4, 4), np.uint8),
+            "empty": lambda: np.zeros((0, 4, 3), np.uint8),
+            "endless": lambda: np.broadcast_to(np.uint8(0), (60_000, 60_000, 3)),
+            "list": lambda: [1, 2, 3],
+        }
+        if step != "frame":
+            result = actions[step]()
+            if result is not None and step in {"floats", "grey", "rgba", "empty", "endless", "list"}:
+                return result
+        return self._frame()
+
+    def _resize(self, size):
+        self._size = size
+
+    def _frame(self):
+        with (self._folder / "given").open("a") as file:
+            file.write("x\n")
+        return np.full((*self._size, 3), self._at, np.uint8)
+
+
+def _raise(error):
+    raise error
