@@ -146,6 +146,7 @@ class Outbox:
         self._lock = threading.RLock()
         self._file_lock: IO[bytes] | None = None
         self._begun: Epoch | None = None
+        self._started: Start | None = None
         self._unflushed = 0
         self._flushed_at = 0.0
         self._thinning_told_at: float | None = None
@@ -195,7 +196,8 @@ class Outbox:
                     self._rows.forget_empty(keep=epoch)
             except sqlite3.Error as error:
                 self._to_memory(str(error))
-            return Start(number, epoch.nonce, _ended(last))
+            self._started = Start(number, epoch.nonce, _ended(last))
+            return self._started
 
     def end_clean(self) -> None:
         """Note that the epoch ends as it should, with everything sealed; acks may still come."""
@@ -203,6 +205,18 @@ class Outbox:
             self._current.clean = True
             self._rows.touch(self._current)
             self._flush()
+
+    @property
+    def started(self) -> Start:
+        """What `begin` returned."""
+        if self._started is None:
+            raise RuntimeError("begin() comes first")
+        return self._started
+
+    @property
+    def nonce(self) -> str:
+        """Of this start."""
+        return self._current.nonce
 
     @property
     def _current(self) -> Epoch:
