@@ -1,6 +1,5 @@
 """A video file, a picture, or a folder of pictures in natural order."""
 
-import logging
 import re
 import time
 from pathlib import Path
@@ -20,8 +19,6 @@ PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".
 _FOLDER_FPS = 10.0
 """Pictures a second of a folder that plays in real time, when nothing else is said."""
 _FPS_MAX = 1000.0
-
-_log = logging.getLogger(__name__)
 
 
 class Files:
@@ -49,12 +46,12 @@ class Files:
     PATHS = ("target",)
 
     live: bool
+    _reel: "_Reel"  # since `with`
 
     def __init__(self, target: str, options: Options) -> None:
         self._path = Path(target)
         self._options = options
         self.live = options.realtime
-        self._reel: _Reel = _Pictures([])
         self._due = 0.0
         self._given_in_pass = 0
 
@@ -141,7 +138,7 @@ class _Video:
         good, pixels = self._video.retrieve()
         if not good or pixels is None:
             raise Unreadable(f"a frame of {self._path} cannot be decoded")
-        return _as_bgr(pixels)
+        return np.asarray(pixels, np.uint8)
 
     def close(self) -> None:
         self._video.release()
@@ -153,6 +150,9 @@ class _Pictures:
     fps = _FOLDER_FPS
 
     def __init__(self, paths: list[Path]) -> None:
+        from agent import pictures  # noqa: PLC0415  # which lists folders by this module
+
+        self._decode = pictures.read
         self._next = iter(paths)
         self._path = Path()
 
@@ -164,15 +164,7 @@ class _Pictures:
         return True
 
     def retrieve(self) -> Pixels:
-        # Read by Python: OpenCV prints to stderr about a missing file, and takes some names for something else.
-        try:
-            data = np.fromfile(self._path, np.uint8)
-            pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-        except (OSError, cv2.error) as error:
-            raise Unreadable(f"{self._path} cannot be read: {error}") from error
-        if pixels is None:
-            raise Unreadable(f"{self._path} is no picture, or it is damaged")
-        return _as_bgr(pixels)
+        return self._decode(self._path)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -208,8 +200,3 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
     """A key that sorts numbers in a name by value."""
     parts = re.split(r"(\d+)", name.casefold())
     return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts]
-
-
-def _as_bgr(pixels: object) -> Pixels:
-    """Tell the type checker what OpenCV gave."""
-    return np.asarray(pixels, np.uint8)
