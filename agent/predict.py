@@ -5,6 +5,7 @@ others, and makes the exit code 1.
 """
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -61,6 +62,9 @@ def run(args: argparse.Namespace) -> int:
     """Do what the command line says; exit code."""
     # Damaged files are reported below, by name and reason; OpenCV's own lines have neither.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal cannot show is no reason to stop.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         names = read_names(args.names) if args.names else None
         model = Model.load(
@@ -88,7 +92,7 @@ def _predict(model: Model, paths: list[Path], *, as_json: bool) -> int:
         try:
             for frame in pictures.frames(path):
                 answer = predict(looker, path, frame)
-                print(json.dumps(answer, ensure_ascii=False) if as_json else readable(answer), flush=True)  # noqa: T201
+                print(json.dumps(answer) if as_json else readable(answer), flush=True)  # noqa: T201
         except (Unreadable, ModelError, ValueError) as failure:
             code = _complain(failure)
     return code

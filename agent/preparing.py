@@ -69,7 +69,7 @@ class Preparer:
         self._plane = np.empty((shown_height, shown_width), dtype=np.uint8)
         shrinks = resized_width < kept_width or resized_height < kept_height
         self._interpolation = cv2.INTER_AREA if want.smooth and shrinks else cv2.INTER_LINEAR
-        scale_x, scale_y = resized_width / kept_width, resized_height / kept_height
+        scale_x, scale_y = scales(want, kept_width, kept_height)
         self._placement = Placement(
             width=width,
             height=height,
@@ -132,6 +132,19 @@ def resized_size(want: Preparation, width: int, height: int) -> tuple[int, int]:
         ratio = min(want.width / width, want.height / height)
     # YOLOX's own script truncates; rounding distorts half as much and agrees with the other families.
     return max(1, round(width * ratio)), max(1, round(height * ratio))
+
+
+def scales(want: Preparation, width: int, height: int) -> tuple[float, float]:
+    """Tensor pixels per pixel of a picture of `width` by `height`, across and down.
+
+    A letterbox has one scale, as its families' own code has it: rounding the sides to whole pixels is left out, which
+    costs half a tensor pixel at most.
+    """
+    if want.fit.startswith("letterbox"):
+        ratio = min(want.width / width, want.height / height)
+        return ratio, ratio
+    resized_width, resized_height = resized_size(want, width, height)
+    return resized_width / width, resized_height / height
 
 
 def offsets(want: Preparation, width: int, height: int) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -305,3 +306,10 @@ def test_streams_share_a_model_and_nothing_else(detector):
 
 def test_thresholds_decide_what_counts(detector):
     assert len(look(Model.load(detector, thresholds=Thresholds(score=0.95))).scores) == 0
+
+
+def test_the_demos_model_says_everything_itself():
+    model = Model.load(Path(__file__).parents[2] / "examples" / "ripeness" / "ripeness.onnx", threads=1)
+    assert (model.name, model.family, model.task) == ("ripeness", "ultralytics-v8", "detect")
+    assert (model.names, model.names_source, model.warnings) == (("green", "turning", "ripe"), "metadata", ())
+    assert model.version == model.graph.metadata["version"]

@@ -133,20 +133,20 @@ fits = st.sampled_from(["letterbox_center", "letterbox_corner", "stretch"])
 @settings(max_examples=60, deadline=None)
 @given(sizes, sizes, st.sampled_from([(64, 64), (96, 32), (33, 70)]), fits)
 def test_a_point_goes_there_and_back(width, height, size, fit):
-    """The corners of any picture land within a tensor pixel of where the picture was written, and map back exactly."""
+    """The corners of any picture land within a tensor pixel of where the picture was written."""
     want = Preparation(size[0], size[1], fit=fit, pad=0, scale=(1, 1, 1))
     tensor, at = Preparer(want)(picture(width, height, (255, 255, 255)))
     rows, columns = np.nonzero(tensor[0, 0])
     assert (columns.min(), rows.min()) == (at.left, at.top)
     right, bottom = width * at.scale_x + at.left, height * at.scale_y + at.top
-    assert columns.max() + 1 == pytest.approx(right)
-    assert rows.max() + 1 == pytest.approx(bottom)
+    assert columns.max() + 1 == pytest.approx(right, abs=1)
+    assert rows.max() + 1 == pytest.approx(bottom, abs=1)
     assert (at.width, at.height) == (width, height)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(64, 3000), st.integers(64, 3000))
-def test_a_letterbox_keeps_the_aspect(width, height):
-    """Both sides are shrunk alike, but for the half tensor pixel that rounding may take."""
-    _, at = Preparer(Preparation(64, 64))(picture(width, height))
-    assert abs(at.scale_x - at.scale_y) * max(width, height) <= max(1.0, max(width, height) / min(width, height))
+@given(sizes, sizes)
+def test_a_letterbox_keeps_the_aspect_and_touches_two_sides(width, height):
+    _, at = Preparer(Preparation(64, 48))(picture(width, height))
+    assert at.scale_x == at.scale_y
+    assert max(width * at.scale_x / 64, height * at.scale_y / 48) == pytest.approx(1)
