@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -112,7 +112,7 @@ class Quarantine:
         with self._connected() as connection:
             connection.execute(table.delete().where(table.c.id < 0))
 
-    def put(self, bad: list[Bad]) -> int:
+    def put(self, bad: Sequence[Bad]) -> int:
         """Keep messages, on the disk when this returns; how many are new.
 
         Raises:

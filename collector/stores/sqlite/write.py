@@ -151,7 +151,7 @@ class _Writing:
         for index, received in enumerate(batches):
             try:
                 answers.append(self._take(received))
-            except _Contradiction as error:
+            except _Contradiction as error:  # noqa: PERF203  # contradictions are rare, and all are wanted
                 culprits[index] = str(error)
         if culprits:
             raise Rejected(culprits, next(iter(culprits.values())))

@@ -1,0 +1,183 @@
+"""A message as something that may be stored, or the reason why not.
+
+`shared.wire` checks the format; what is checked here beyond it is what the store relies on: plausible times, and sums
+that cannot overflow. Nothing here knows the store or the broker.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from collector.state.pictures import NotAPicture, check_jpeg
+from collector.state.quarantine import Bad
+from collector.stores.answers import Received, ReceivedStatus
+from shared import topics, wire
+from shared.histogram import BINS, restore
+from shared.records import TICK_NS, Batch, Detail, Header, Summary, Tombstone, Window
+from shared.topics import Address, NotOurs
+from shared.wire import TooNew, Unreadable
+
+EARLIEST_NS = 1_577_836_800 * 10**9
+"""2020-01-01: no device was sealing batches before."""
+
+WINDOW_COUNT_MAX = 2**40
+"""Of any count, sum or duration in a window: millions of windows add up without leaving 64 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What came from the broker, and when."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    received_at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class GoodBatch:
+    """A batch that may be stored, and the message that it came in."""
+
+    message: Message
+    received: Received
+
+
+@dataclass(frozen=True, slots=True)
+class GoodSnapshot:
+    """A picture that may be kept."""
+
+    message: Message
+    site: str
+    device: str
+    stream: str
+    captured_at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Newer:
+    """A message of a wire version that this release does not know: kept by the device until we do."""
+
+    site: str
+    device: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A message that is not for us."""
+
+    cause: str
+
+
+Admitted = GoodBatch | ReceivedStatus | GoodSnapshot | Bad | Newer | Ignored
+
+
+def admit(message: Message, clock_ahead_ns: int) -> Admitted:
+    """Read and check a message; whatever it holds, this answers."""
+    try:
+        address = topics.parse(message.topic)
+    except NotOurs:
+        return Ignored("foreign_topic")
+    read = _READERS.get(address.kind)
+    if read is None:
+        return Ignored("not_for_us")
+    try:
+        return read(message, address, clock_ahead_ns)
+    except TooNew as error:
+        return Newer(address.site, address.device, error.version)
+    except (Unreadable, NotAPicture) as error:
+        header = error.header if isinstance(error, Unreadable) else None
+        return bad(message, address, f"bad_{address.kind}", str(error), header)
+
+
+def bad(message: Message, address: Address, cause: str, reason: str, header: Header | None) -> Bad:
+    """The message for quarantine; a header that names another device is not believed."""
+    own = header is not None and (header.site, header.device) == (address.site, address.device)
+    return Bad(message.topic, message.payload, cause, reason, message.received_at_ns, header if own else None)
+
+
+def _batch(message: Message, address: Address, clock_ahead_ns: int) -> GoodBatch:
+    batch = wire.decode_batch(message.payload, address)
+    problem = _problem(batch, message.received_at_ns + clock_ahead_ns)
+    if problem:
+        raise Unreadable(problem, batch.header)
+    return GoodBatch(message, Received(batch, message.received_at_ns))
+
+
+def _status(message: Message, address: Address, _clock_ahead_ns: int) -> ReceivedStatus:
+    status = wire.decode_status(message.payload)
+    return ReceivedStatus(address.site, address.device, status, message.received_at_ns, message.retained)
+
+
+def _snapshot(message: Message, address: Address, clock_ahead_ns: int) -> GoodSnapshot:
+    check_jpeg(message.payload)
+    captured_at_ns = address.captured_at_ns or 0
+    if not EARLIEST_NS <= captured_at_ns <= message.received_at_ns + clock_ahead_ns:
+        raise NotAPicture("its capture time is before 2020 or in the future")
+    return GoodSnapshot(message, address.site, address.device, address.stream or "", captured_at_ns)
+
+
+_READERS: dict[str, Callable[[Message, Address, int], Admitted]] = {
+    "batch": _batch,
+    "status": _status,
+    "snapshot": _snapshot,
+}
+
+
+def _problem(batch: Batch, latest_ns: int) -> str | None:
+    """What makes a well-formed batch one that cannot be stored."""
+    header = batch.header
+    if header.sealed_at_ns > latest_ns:
+        return "it was sealed in the future: is the device's clock right?"
+    if header.sealed_at_ns - _oldest_age(batch) * TICK_NS < EARLIEST_NS:
+        return "it holds records from before 2020: is the device's clock right?"
+    if isinstance(batch.body, Detail):
+        return None
+    if header.streams:
+        return "a summary batch covers no frames, but its header names streams"
+    return _summary_problem(batch.body)
+
+
+def _oldest_age(batch: Batch) -> int:
+    if isinstance(batch.body, Detail):
+        return max((seen.age for block in batch.body.blocks for seen in block.observations), default=0)
+    return max((record.age for record in batch.body.records), default=0)
+
+
+def _summary_problem(body: Summary) -> str | None:
+    for record in body.records:
+        problem = None
+        if isinstance(record, Window):
+            problem = _window_problem(record)
+        elif isinstance(record, Tombstone):
+            problem = _tombstone_problem(record)
+        if problem:
+            return problem
+    return None
+
+
+def _window_problem(window: Window) -> str | None:
+    numbers = [window.duration, window.first, window.last, window.none, *window.outcomes.values()]
+    for name, data in window.histograms.items():
+        if name in BINS:  # others are of a newer minor version
+            try:
+                restore(name, data)
+            except ValueError as error:
+                return f"a window of stream {window.stream!r}: {error}"
+            numbers += (data.n, data.sum)
+    for count in window.classes:
+        numbers += (count.frames, count.detections, count.top)
+    if max(numbers) > WINDOW_COUNT_MAX:
+        return f"a window of stream {window.stream!r} holds a number beyond {WINDOW_COUNT_MAX}"
+    if len({count.class_id for count in window.classes}) < len(window.classes):
+        return f"a window of stream {window.stream!r} counts a class twice"
+    return None
+
+
+def _tombstone_problem(tombstone: Tombstone) -> str | None:
+    for stream, runs in tombstone.streams.items():
+        ends = [(runs.first, runs.first - 1), *((run.first, run.last) for run in runs.outcomes)]
+        joined = all(after[0] == before[1] + 1 and after[1] >= after[0] for before, after in pairwise(ends))
+        if not joined or ends[-1][1] != runs.last:
+            return f"the outcomes of a thinned batch leave a gap or overlap in stream {stream!r}"
+    return None

@@ -1,0 +1,95 @@
+"""The command line, `vigie-collector`. Answers go to standard output, logs and errors to standard error.
+
+Exit codes: 0 done; 1 something stops the collector from working; 2 the command line or the configuration is wrong.
+"""
+
+import argparse
+import importlib.util
+import json
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from collector import check, config, held
+from shared import __version__, configfile
+from shared.configfile import ConfigError
+
+WRONG = 2
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command that `argv` names; exit code."""
+    args = _parser().parse_args(argv)
+    logging.basicConfig(
+        level=logging.DEBUG if args.verbose else logging.INFO,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        code: int = args.run(args)
+    except ConfigError as error:
+        sys.stderr.write(f"vigie-collector: {error}\n")
+        return WRONG
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vigie-collector", description="Keeps what the agents saw, answers questions about it, and shows it."
+    )
+    parser.add_argument("--version", action="version", version=f"vigie-collector {__version__}")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log more")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="collect and serve, until asked to stop")
+    _add_config(run)
+    run.set_defaults(run=_run)
+    check.add_parser(commands, _add_config)
+    held.add_parser(commands, _add_config)
+    show = commands.add_parser("config", help="print the default configuration, with what each key means")
+    show.add_argument("--schema", action="store_true", help="print its JSON Schema instead, for editors")
+    show.add_argument("--wire-schema", action="store_true", help=argparse.SUPPRESS)
+    show.set_defaults(run=_show_config)
+    if importlib.util.find_spec("collector.demo") is not None:
+        importlib.import_module("collector.demo").add_parser(commands)
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the collector's YAML file")
+
+
+def _run(args: argparse.Namespace) -> int:
+    # `config` and `--version` need neither MQTT nor SQLite.
+    from collector import build  # noqa: PLC0415
+    from collector.broker import CannotListen  # noqa: PLC0415  # as above
+
+    settings = config.load(args.config)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        return build.run(settings, stop)
+    except CannotListen as error:
+        sys.stderr.write(f"vigie-collector: {error}\n")
+        return 1
+
+
+def _show_config(args: argparse.Namespace) -> int:
+    if args.wire_schema:
+        from collector import wireschema  # noqa: PLC0415  # for those who publish the docs
+
+        sys.stdout.write(wireschema.text())
+    elif args.schema:
+        sys.stdout.write(f"{json.dumps(configfile.schema(config.Settings), indent=2)}\n")
+    else:
+        sys.stdout.write(config.defaults())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
