@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
@@ -29,7 +28,7 @@ from agent.progress import Captured, Progress
 from agent.seal import Journal, Sealer
 from agent.snapshots import Snapshots
 from agent.uplink import Uplink
-from agent.vitals import VitalsReader
+from agent.vitals import VitalsReader, hardware
 from shared import __version__
 from shared.records import WIRE_VERSION, Maker, ModelInfo, Previous, Status, StreamStatus, Tail, TimeQuality
 from shared.redact import redact
@@ -91,32 +90,28 @@ class Agent:
         books = [
             Book(s.name, s.maker, s.model.task, self._settings.window_s, self._clock.boot_ns()) for s in self._streams
         ]
-        snapshots = Snapshots(self._outbox, self._settings.outbox)
-        uplink = Uplink(
-            self._settings.broker,
-            self._outbox,
-            snapshots,
-            self._clock,
-            site=self._settings.site,
-            device=self._settings.device,
-            birth=partial(self._birth, start),
-            seal_s=self._settings.seal_s,
-        )
-        sealer = Sealer(
-            self._outbox, books, self._journal, self._clock, seal_s=self._settings.seal_s, on_sealed=uplink.wake
-        )
-        sealer.seal()
-        sealer.start()
-        uplink.start()
-        glancer = Glancer(snapshots, self._clock)
-        glancer.start()
-        self._watch(books, progress, glancer, uplink, snapshots, stop)
-        glancer.stop()
-        self._journal.event("agent_stopped", "asked to" if stop.is_set() else "every source has ended")
-        sealer.stop()
-        if not self._failed:
-            self._outbox.end_clean()
-        uplink.stop(self._settings.drain_s)
+        with Snapshots(self._state_dir / "snapshots", self._outbox, self._settings.outbox.snapshots_mb) as snapshots:
+            uplink = Uplink(
+                self._settings.broker,
+                self._settings.site,
+                self._settings.device,
+                self._outbox,
+                snapshots,
+                self._clock,
+                partial(self._birth, start),
+            )
+            sealer = Sealer(
+                self._outbox, books, self._journal, self._clock, seal_s=self._settings.seal_s, on_sealed=uplink.cue
+            )
+            sealer.seal()  # how the epoch before ended comes first
+            sealer.start()
+            uplink.start()
+            self._watch(books, progress, snapshots, uplink, stop)
+            self._journal.event("agent_stopped", "asked to" if stop.is_set() else "every source has ended")
+            sealer.stop()
+            if not self._failed:
+                self._outbox.end_clean()
+            uplink.stop(self._settings.drain_s)
         return 1 if self._failed else 0
 
     def _begin(self) -> tuple[Start, Progress]:
@@ -142,36 +137,40 @@ class Agent:
         return start, progress
 
     def _watch(
-        self,
-        books: Sequence[Book],
-        progress: Progress,
-        glancer: Glancer,
-        uplink: Uplink,
-        snapshots: Snapshots,
-        stop: threading.Event,
+        self, books: Sequence[Book], progress: Progress, snapshots: Snapshots, uplink: Uplink, stop: threading.Event
     ) -> None:
         """Run every stream's loop, and read the vitals meanwhile."""
+        glancer = Glancer(snapshots, self._clock)
         with ExitStack() as stack:
-            captures = [
-                stack.enter_context(self._capture(s, b, progress)) for s, b in zip(self._streams, books, strict=True)
-            ]
-            threads = [
-                threading.Thread(target=self._loop, args=(s, c, b, glancer, stop), name=f"loop-{s.name}", daemon=True)
-                for s, c, b in zip(self._streams, captures, books, strict=True)
-            ]
+            threads = []
+            captures = []
+            for stream, book in zip(self._streams, books, strict=True):
+                capture = stack.enter_context(self._capture(stream, book, progress))
+                work = partial(self._loop, stream, capture, book, glancer, stop)
+                threads.append(threading.Thread(target=work, name=f"loop-{stream.name}", daemon=True))
+                captures.append(capture)
+            glancer.start()
             for thread in threads:
                 thread.start()
-            vitals = VitalsReader(self._clock, self._state_dir)
-            due = self._clock.monotonic()
-            while not stop.wait(_TURN_S) and any(thread.is_alive() for thread in threads):
-                self._tell_time()
-                if self._clock.monotonic() >= due:
-                    due += self._settings.vitals_s
-                    self._journal.tell(vitals.read(self._outbox.waiting(), snapshots.waiting(), uplink.reconnects))
+            self._tend(threads, snapshots, uplink, stop)
             for capture in captures:
                 capture.stop()
             for thread in threads:
                 thread.join()
+        glancer.stop()
+
+    def _tend(
+        self, threads: Sequence[threading.Thread], snapshots: Snapshots, uplink: Uplink, stop: threading.Event
+    ) -> None:
+        """Tell the vitals, and where the time is from, until it is time to end."""
+        vitals = VitalsReader(self._clock, self._state_dir)
+        due = self._clock.monotonic()
+        while any(thread.is_alive() for thread in threads) and not stop.wait(_TURN_S):
+            self._tell_time()
+            if self._clock.monotonic() >= due:
+                due = self._clock.monotonic() + self._settings.vitals_s
+                waiting = (snapshots.waiting, snapshots.dropped)
+                self._journal.tell(vitals.read(self._outbox.waiting(), waiting, uplink.reconnects))
 
     def _capture(self, stream: Stream, book: Book, progress: Progress) -> Capture:
         def tell(name: str, detail: str) -> None:
@@ -209,12 +208,12 @@ class Agent:
             self._time_known = known[1]
             self._journal.event("time_known", f"from {_TIME_FROM[known[1]]}")
 
-    def _birth(self, start: Start, state: Literal["online", "stopped", "offline"]) -> Status:
+    def _birth(self, start: Start) -> Status:
         known = self._clock.offset()
         plain = config.redacted(self._settings)
         return Status(
             v=WIRE_VERSION,
-            state=state,
+            state="online",
             epoch=start.epoch,
             nonce=start.nonce,
             agent_version=__version__,

@@ -23,7 +23,7 @@ from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
 
 import paho.mqtt.client as paho
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -112,6 +112,13 @@ def endpoint(settings: BrokerSettings) -> Endpoint:
     tls = parts.scheme == "mqtts"
     _check_tls(settings, tls=tls)
     return Endpoint(parts.hostname, port, tls)
+
+
+def located(settings: BrokerSettings, folder: Path) -> BrokerSettings:
+    """The settings with their files found: they are relative to the folder of the configuration file."""
+    names = ("password_file", "ca_file", "cert_file", "key_file")
+    files = {name: str(folder / Path(path).expanduser()) for name in names if (path := getattr(settings, name))}
+    return structs.replace(settings, **files)
 
 
 def _check_tls(settings: BrokerSettings, *, tls: bool) -> None:
