@@ -1,6 +1,7 @@
 """YAML into typed settings, with errors that name file, key, rule, value and the way out."""
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -131,20 +132,21 @@ def _check_value(data: object, kind: Any, key: str) -> None:  # noqa: ANN401  # 
         raise ConfigError(f"{where}{_plain(rule)}, got {_shown(data)}") from None
 
 
+_WORDS = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "object": "keys and values",
+    "array": "a list",
+    "null": "nothing",
+}
+
+
 def _plain(rule: str) -> str:
-    """Msgspec's rule in words of a configuration file."""
+    """The rule that msgspec states, in words of a configuration file."""
     rule = rule.split(", got ", maxsplit=1)[0]
-    words = {
-        "`str`": "text",
-        "`int`": "a whole number",
-        "`float`": "a number",
-        "`bool`": "true or false",
-        "`object`": "keys and values",
-        "`array`": "a list",
-        "`null`": "nothing",
-    }
-    for type_name, word in words.items():
-        rule = rule.replace(type_name, word)
+    rule = re.sub("`([a-z |]+)`", lambda found: " or ".join(_WORDS.get(w, w) for w in found[1].split(" | ")), rule)
     return rule[:1].lower() + rule[1:]
 
 

@@ -52,6 +52,7 @@ def stored_frames(site: Site) -> int:
 
 
 def test_every_frame_arrives_once_as_itself(site_with: Callable[[str], Site], broker: Any) -> None:
+    broker.start()
     site = site_with(broker.url)
     collector, agent = site.collector(), site.agent(streams(site.folder, count=FRAMES))
     collector.start()
@@ -68,6 +69,7 @@ def test_every_frame_arrives_once_as_itself(site_with: Callable[[str], Site], br
 
 
 def test_summaries_agree_with_what_is_stored(site_with: Callable[[str], Site], mosquitto: Any) -> None:
+    mosquitto.start()
     site = site_with(mosquitto.url)
     collector, agent = site.collector(), site.agent(streams(site.folder, count=FRAMES))
     collector.start()
@@ -90,6 +92,7 @@ def test_summaries_agree_with_what_is_stored(site_with: Callable[[str], Site], m
 
 def test_a_live_source_skips_and_says_so(site_with: Callable[[str], Site], mosquitto: Any) -> None:
     """Frames come faster than they are looked at: each is looked at or booked as skipped."""
+    mosquitto.start()
     site = site_with(mosquitto.url)
     collector, agent = site.collector(), site.agent(streams(site.folder, count=3000, live=True, pace_s=0.0002))
     collector.start()
@@ -107,6 +110,7 @@ def test_a_live_source_skips_and_says_so(site_with: Callable[[str], Site], mosqu
 def test_an_agent_killed_again_and_again_loses_only_what_was_not_sealed(
     site_with: Callable[[str], Site], mosquitto: Any
 ) -> None:
+    mosquitto.start()
     site = site_with(mosquitto.url)
     collector, agent = site.collector(), site.agent(streams(site.folder, pace_s=0.02))
     collector.start()
@@ -133,6 +137,7 @@ def test_an_agent_killed_again_and_again_loses_only_what_was_not_sealed(
 
 
 def test_a_broker_away_for_a_minute_costs_nothing(site_with: Callable[[str], Site], mosquitto: Any) -> None:
+    mosquitto.start()
     site = site_with(mosquitto.url)
     collector, agent = site.collector(), site.agent(streams(site.folder, pace_s=0.05))
     collector.start()
@@ -152,6 +157,7 @@ def test_a_broker_away_for_a_minute_costs_nothing(site_with: Callable[[str], Sit
 
 
 def test_a_collector_killed_and_restarted_costs_nothing(site_with: Callable[[str], Site], mosquitto: Any) -> None:
+    mosquitto.start()
     site = site_with(mosquitto.url)
     collector, agent = site.collector(), site.agent(streams(site.folder, pace_s=0.02))
     collector.start()
@@ -172,6 +178,7 @@ def test_a_collector_killed_and_restarted_costs_nothing(site_with: Callable[[str
 
 
 def test_an_agent_without_a_collector_says_so(site_with: Callable[[str], Site], mosquitto: Any) -> None:
+    mosquitto.start()
     site = site_with(mosquitto.url)
     agent = site.agent(streams(site.folder, pace_s=0.05))
     agent.start()
