@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import paho.mqtt.client as paho
@@ -445,6 +445,7 @@ class _Session:
         self._silent = False
         self._tokens: dict[int, int] = {}
         self._failure: str | None = None
+        self._tls: _TlsContext | None = None
         self._selector = selectors.DefaultSelector()
         self._wake = -1
         self._deadline = 0.0
@@ -487,6 +488,8 @@ class _Session:
         try:
             self._client.connect(self._where.host, self._where.port, keepalive_s)
         except (OSError, UnicodeError) as error:
+            if self._tls is not None:
+                self._tls.close_last()
             raise _Lost(f"{self._where}: {_explain(error, self._where)}") from error
         sock = self._client.socket()
         if sock is None:
@@ -503,14 +506,11 @@ class _Session:
         if not self._where.tls:
             return
         try:
-            context = ssl.create_default_context(cafile=settings.ca_file)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            if settings.cert_file:
-                context.load_cert_chain(settings.cert_file, settings.key_file)
+            self._tls = _TlsContext(settings)
         except (OSError, ValueError) as error:  # an SSLError is an OSError
             files = [f for f in (settings.ca_file, settings.cert_file, settings.key_file) if f]
             raise _Lost(f"cannot use the TLS files {', '.join(files)}: {error}") from error
-        self._client.tls_set_context(context)
+        self._client.tls_set_context(self._tls)
 
     def step(self, timeout_s: float = _TICK_S) -> None:
         """Wait for something to read, to write or to do, and do it.
@@ -612,10 +612,38 @@ class _Session:
         self._silent = reason.getName() == "Keep alive timeout"
 
     def _on_socket_open(self, _client: paho.Client, _userdata: object, sock: object) -> None:
-        """Bytes that nobody confirms end the connection too, not only silence."""
+        """Bytes that nobody confirms end the connection too, not only silence; and no window waits for Nagle."""
+        if not isinstance(sock, socket.socket):
+            return
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         option = getattr(socket, "TCP_USER_TIMEOUT", None)
-        if option is not None and isinstance(sock, socket.socket):
+        if option is not None:
             sock.setsockopt(socket.IPPROTO_TCP, option, int(self._settings.keepalive_s * 1500))
+
+
+class _TlsContext(ssl.SSLContext):
+    """TLS 1.2 or newer, with the host's name verified. Remembers its socket: paho leaks it when a handshake fails."""
+
+    def __new__(cls, *_: object) -> "_TlsContext":  # noqa: PYI034  # Python 3.10 has no Self
+        return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+
+    def __init__(self, settings: BrokerSettings) -> None:
+        self._last: ssl.SSLSocket | None = None
+        self.minimum_version = ssl.TLSVersion.TLSv1_2
+        if settings.ca_file:
+            self.load_verify_locations(settings.ca_file)
+        else:
+            self.load_default_certs()
+        if settings.cert_file:
+            self.load_cert_chain(settings.cert_file, settings.key_file)
+
+    def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:  # noqa: ANN401  # passed on as they are
+        self._last = super().wrap_socket(*args, **options)
+        return self._last
+
+    def close_last(self) -> None:
+        if self._last is not None:
+            self._last.close()
 
 
 def _password(settings: BrokerSettings) -> str | None:
