@@ -8,7 +8,7 @@ import binascii
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 import msgspec
 
@@ -30,7 +30,8 @@ from collector.stores.answers import (
 from collector.timestamps import SECOND_NS, rfc3339, rfc3339_or_none
 from shared.records import SCALE, TICKS_PER_MS, Detection, Guess, Maker, StreamStatus
 
-Json = dict[str, object]
+Json: TypeAlias = dict[str, Any]
+"""An answer, ready for JSON."""
 
 DIMENSIONS = ("site", "device", "stream", "model", "version")
 """What `summary` can be split by."""
@@ -411,8 +412,7 @@ class Queries:
             "vitals": {"at": rfc3339(vitals.at_ns), **vitals.values} if vitals else None,
             "events": lately.events.get(key, []),
             "streams": [
-                stream | self._stream_glance((*key, cast("str", stream["stream"])), lately, names)
-                for stream in cast("list[Json]", device["streams"])
+                stream | self._stream_glance((*key, stream["stream"]), lately, names) for stream in device["streams"]
             ],
         }
 

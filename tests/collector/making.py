@@ -1,6 +1,7 @@
 """Batches and statuses as a device makes them, for tests."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from collector.stores.answers import Received, ReceivedStatus
 from shared import wire
@@ -26,6 +27,7 @@ from shared.records import (
     Summary,
     Window,
 )
+from shared.topics import Address
 
 T0 = 1_795_456_800 * 10**9
 """2026-11-23T18:00:00Z in ns."""
@@ -73,9 +75,8 @@ def encoded(
 
 def decoded(payload: bytes) -> Batch:
     """A batch read again, unchecked against a topic."""
-    header, body = wire.split(payload)
-    address = wire.Address(header.site, header.device, "batch")
-    del body
+    header, _ = wire.split(payload)
+    address = Address(header.site, header.device, "batch")
     return wire.decode_batch(payload, address)
 
 
@@ -88,7 +89,7 @@ def detail(
     sealed_at_ns: int | None = None,
     found: Sequence[Detection] = (detection(),),
     maker: Maker = MAKER,
-    **header: object,
+    **header: Any,
 ) -> bytes:
     """A detail batch with `count` frames that were all looked at, 100 ms apart, the last 100 ms before sealing."""
     sealed = T0 + batch * SECOND if sealed_at_ns is None else sealed_at_ns
@@ -96,13 +97,13 @@ def detail(
         observation(frame, (first + count - frame) * SECOND // 10, *found) for frame in range(first, first + count)
     )
     body = Detail((Block(stream, maker, 640, 480, seen),))
-    return encoded(body, {stream: runs(("ok", first, first + count - 1))}, batch=batch, sealed_at_ns=sealed, **header)  # type: ignore[arg-type]
+    return encoded(body, {stream: runs(("ok", first, first + count - 1))}, batch=batch, sealed_at_ns=sealed, **header)
 
 
-def summary(batch: int, *records: Summarised, sealed_at_ns: int | None = None, **header: object) -> bytes:
+def summary(batch: int, *records: Summarised, sealed_at_ns: int | None = None, **header: Any) -> bytes:
     """A summary batch."""
     sealed = T0 + batch * SECOND if sealed_at_ns is None else sealed_at_ns
-    return encoded(Summary(records), {}, batch=batch, sealed_at_ns=sealed, **header)  # type: ignore[arg-type]
+    return encoded(Summary(records), {}, batch=batch, sealed_at_ns=sealed, **header)
 
 
 def received(payload: bytes, received_at_ns: int | None = None) -> Received:
@@ -153,7 +154,7 @@ def model(stream: str = "cam0", maker: Maker = MAKER) -> ModelInfo:
     )
 
 
-def status(state: str = "online", *, epoch: int = 1, nonce: str = NONCE) -> Status:
+def status(state: Any = "online", *, epoch: int = 1, nonce: str = NONCE) -> Status:
     """A birth or last will."""
     stream = StreamStatus(
         "files:clip.mp4",
@@ -168,11 +169,11 @@ def status(state: str = "online", *, epoch: int = 1, nonce: str = NONCE) -> Stat
         "CPUExecutionProvider",
     )
     streams = {"cam0": stream} if state == "online" else {}
-    return Status(1, state, epoch, nonce, "0.1.0", "3.11", "Linux", "Pi 5", streams=streams)  # type: ignore[arg-type]
+    return Status(1, state, epoch, nonce, "0.1.0", "3.11", "Linux", "Pi 5", streams=streams)
 
 
 def born(
-    state: str = "online", at_ns: int = T0, *, retained: bool = False, device: str = "pi-roof", epoch: int = 1
+    state: Any = "online", at_ns: int = T0, *, retained: bool = False, device: str = "pi-roof", epoch: int = 1
 ) -> ReceivedStatus:
     """A status as the store gets it."""
     return ReceivedStatus("greenhouse", device, status(state, epoch=epoch), at_ns, retained)

@@ -73,10 +73,7 @@ def observations(connection: sqlite3.Connection, wanted: Wanted, before: Place |
     names = _streams(connection, wanted.scope)
     makers = _makers_by_number(connection)
     epochs: dict[int, tuple[int, str]] = {}
-    cursors = [
-        ((row[0], name, *row[1:]) for row in _stream_rows(connection, wanted, number, name, before))
-        for number, name in names.items()
-    ]
+    cursors = [_stream_rows(connection, wanted, number, name, before) for number, name in names.items()]
     answers = (
         seen
         for row in heapq.merge(*cursors, key=lambda row: row[:4], reverse=True)
@@ -125,9 +122,10 @@ def windows(
 def events(connection: sqlite3.Connection, scope: Scope, from_ns: int, to_ns: int, limit: int) -> list[EventSeen]:
     """Events, newest first."""
     rows = connection.execute(
-        "SELECT d.site, d.device, e.stream, e.at_ns, e.name, e.detail FROM events e JOIN devices d ON d.id = e.device "  # noqa: S608  # names from the code, never values
+        "SELECT d.site, d.device, e.stream, e.at_ns, e.name, e.detail FROM events e "  # noqa: S608  # names from the code, never values
+        "JOIN devices d ON d.id = e.device JOIN epochs p ON p.id = e.epoch "  # names from the code, never values
         f"WHERE {_DEVICE_WHERE} AND coalesce(e.stream = ?, ? IS NULL) AND e.at_ns >= ? AND e.at_ns < ? "
-        "ORDER BY e.at_ns DESC, e.epoch DESC, e.batch DESC, e.position DESC LIMIT ?",
+        "ORDER BY e.at_ns DESC, p.epoch DESC, p.nonce DESC, e.batch DESC, e.position DESC LIMIT ?",
         (scope.site, scope.site, scope.device, scope.device, scope.stream, scope.stream, from_ns, to_ns, limit),
     )
     return [EventSeen(*row) for row in rows]
@@ -139,17 +137,8 @@ def vitals(connection: sqlite3.Connection, scope: Scope, from_ns: int, to_ns: in
         f"SELECT d.id, d.site, d.device FROM devices d WHERE {_DEVICE_WHERE} ORDER BY d.site, d.device",  # noqa: S608
         (scope.site, scope.site, scope.device, scope.device),
     ).fetchall()
-    columns = ", ".join(VITALS_COLUMNS)
     cursors = [
-        (
-            (row[0], (site, device), row[1:])
-            for row in connection.execute(
-                f"SELECT at_ns, {columns} FROM vitals WHERE device = ? AND at_ns >= ? AND at_ns < ? "  # noqa: S608  # names from the code, never values
-                "ORDER BY at_ns DESC, epoch DESC, batch DESC, position DESC LIMIT ?",
-                (number, from_ns, to_ns, limit),
-            )
-        )
-        for number, site, device in devices
+        _device_rows(connection, number, (site, device), (from_ns, to_ns, limit)) for number, site, device in devices
     ]
     newest_first = heapq.merge(*cursors, key=lambda row: row[0], reverse=True)
     return [VitalsSeen(*name, at_ns, _vitals_values(values)) for at_ns, name, values in islice(newest_first, limit)]
@@ -224,11 +213,25 @@ def _stream_rows(
         values.append(wanted.min_score)
     if wanted.scope.model is not None or wanted.scope.version is not None:
         where.append(_in_makers(connection, wanted.scope))
-    return connection.execute(
+    rows = connection.execute(
         f"SELECT {_COLUMNS} FROM observations WHERE {' AND '.join(where)} "  # noqa: S608  # names from the code, never values
         "ORDER BY captured_at_ns DESC, epoch DESC, frame DESC",
         values,
     )
+    for captured_at_ns, *rest in rows:
+        yield (captured_at_ns, name, *rest)
+
+
+def _device_rows(
+    connection: sqlite3.Connection, device: int, name: tuple[str, str], bounds: tuple[int, int, int]
+) -> Iterator[tuple[int, tuple[str, str], tuple[float | None, ...]]]:
+    rows = connection.execute(
+        f"SELECT at_ns, {', '.join(VITALS_COLUMNS)} FROM vitals WHERE device = ? AND at_ns >= ? AND at_ns < ? "  # noqa: S608  # names from the code, never values
+        "ORDER BY at_ns DESC, epoch DESC, batch DESC, position DESC LIMIT ?",
+        (device, *bounds),
+    )
+    for at_ns, *values in rows:
+        yield at_ns, name, tuple(values)
 
 
 def _after(connection: sqlite3.Connection, name: tuple[str, str, str], before: Place) -> tuple[str, list[int]]:

@@ -1,0 +1,471 @@
+"""Named questions with figures computed by hand."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collector.books import Quarantined
+from collector.queries import BadQuery, Filter, NotFound, Queries
+from collector.stores.sqlite import SQLite
+from shared.records import Block, Detail, Event, Maker, Previous, Tail, Vitals
+from tests.collector.making import (
+    MAKER,
+    NONCE,
+    SECOND,
+    T0,
+    born,
+    detail,
+    detection,
+    encoded,
+    model,
+    observation,
+    received,
+    runs,
+    summary,
+    window,
+)
+
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+
+class Shelf:
+    """A clock and a quarantine that a test sets."""
+
+    def __init__(self) -> None:
+        self.now_ns = T0 + 10 * SECOND
+        self.held: list[Quarantined] = []
+
+    def clock(self) -> int:
+        return self.now_ns
+
+    def of_device(self, site: str, device: str) -> list[Quarantined]:
+        return self.held if (site, device) == ("greenhouse", "pi-roof") else []
+
+    def latest(self, site: str, device: str, stream: str) -> int | None:
+        return T0 if (site, device, stream) == ("greenhouse", "pi-roof", "cam0") else None
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SQLite]:
+    with SQLite(tmp_path / "vigie.db") as made:
+        yield made
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    return Shelf()
+
+
+@pytest.fixture
+def queries(store: SQLite, shelf: Shelf) -> Queries:
+    return Queries(store, shelf, shelf.clock, quarantine=shelf)
+
+
+def test_a_device_is_shown_as_its_birth_describes_it(store: SQLite, queries: Queries) -> None:
+    store.write_statuses([born(at_ns=T0)])
+    assert queries.devices() == {
+        "devices": [
+            {
+                "site": "greenhouse",
+                "device": "pi-roof",
+                "name": "pi-roof",
+                "online": True,
+                "state": "online",
+                "last_seen": "2026-11-23T18:00:00.000Z",
+                "epoch": 1,
+                "agent_version": "0.1.0",
+                "hardware": "Pi 5",
+                "platform": "Linux",
+                "streams": [
+                    {
+                        "stream": "cam0",
+                        "model": "stages",
+                        "model_version": "1.2.0",
+                        "model_sha256": "a" * 64,
+                        "provider": "CPUExecutionProvider",
+                        "requested_provider": "",
+                        "task": "detect",
+                        "source": "files:clip.mp4",
+                        "fps": 10.0,
+                        "error": None,
+                    }
+                ],
+            }
+        ]
+    }
+
+
+def test_a_device_is_online_while_it_was_heard_lately(store: SQLite, queries: Queries, shelf: Shelf) -> None:
+    def online() -> bool:
+        return bool(queries.devices()["devices"][0]["online"])
+
+    store.write_statuses([born(at_ns=T0)])
+    assert online()
+    shelf.now_ns = T0 + 91 * SECOND
+    assert not online(), "silent for longer than 90 s"
+    store.write([received(summary(1, Vitals(0, 1.0)), T0 + 60 * SECOND)])
+    assert online(), "any batch is a sign of life"
+    store.write_statuses([born("offline", T0 + 61 * SECOND)])
+    assert not online(), "its last will says so"
+    store.write_statuses([born(at_ns=T0 + 62 * SECOND)])
+    assert online()
+
+
+def test_a_retained_birth_after_a_restart_makes_nobody_online(store: SQLite, queries: Queries) -> None:
+    store.write_statuses([born(at_ns=T0, retained=True)])
+    assert queries.devices()["devices"][0]["online"] is False
+
+
+def test_a_prediction_has_boxes_in_pixels_and_times_in_ms(store: SQLite, queries: Queries) -> None:
+    store.write([received(summary(1, model())), received(detail(1, 1, 1, found=(detection(2, 8765),)))])
+    (prediction,) = queries.predictions()["predictions"]
+    assert prediction == {
+        "site": "greenhouse",
+        "device": "pi-roof",
+        "stream": "cam0",
+        "epoch": 1,
+        "nonce": NONCE,
+        "frame": 1,
+        "captured_at": "2026-11-23T18:00:00.900Z",
+        "captured_at_ns": T0 + 900_000_000,
+        "model": "stages",
+        "model_version": "1.2.0",
+        "model_sha256": "a" * 64,
+        "width": 640,
+        "height": 480,
+        "outcome": "ok",
+        # wait 1 + prepare 3 + infer 20 + decode 0.5
+        "timings_ms": {"capture": 5.0, "wait": 1.0, "prepare": 3.0, "infer": 20.0, "decode": 0.5, "response": 24.5},
+        "detections": [{"class": "ripe", "class_id": 2, "score": 0.8765, "box": [160.0, 120.0, 320.0, 360.0]}],
+    }
+
+
+def test_a_failed_frame_says_why(store: SQLite, queries: Queries) -> None:
+    body = Detail((Block("cam0", MAKER, 640, 480, (observation(1, error="out of memory"),)),))
+    store.write([received(encoded(body, {"cam0": runs(("failed", 1, 1))}, batch=1, sealed_at_ns=T0))])
+    (prediction,) = queries.predictions()["predictions"]
+    assert (prediction["outcome"], prediction["error"], prediction["detections"]) == ("failed", "out of memory", [])
+
+
+def test_predictions_are_found_by_the_name_of_a_class(store: SQLite, queries: Queries) -> None:
+    other = Maker("other", "1", "b" * 64, "0123456789ab", 0.25)
+    store.write(
+        [
+            received(summary(1, model())),
+            received(detail(1, 1, found=(detection(2, 9000),))),
+            received(detail(2, 6, found=(detection(1, 9000), detection(2, 3000)))),
+            received(detail(3, 11, found=(detection(2, 9000),), maker=other)),
+        ]
+    )
+
+    def frames(**wanted: Any) -> list[int]:
+        found = queries.predictions(Filter(**wanted))["predictions"]
+        return [one["frame"] for one in found]
+
+    assert frames(class_="ripe") == [10, 9, 8, 7, 6, 5, 4, 3, 2, 1], "not of the model that never told its names"
+    assert frames(class_="ripe", min_score=0.5) == [5, 4, 3, 2, 1]
+    assert frames(class_="2", min_score=0.5) == [15, 14, 13, 12, 11, 5, 4, 3, 2, 1]
+    assert frames(class_="class_2", min_score=0.5) == [15, 14, 13, 12, 11, 5, 4, 3, 2, 1]
+    assert frames(class_="unicorn") == []
+    assert frames(model="other") == [15, 14, 13, 12, 11]
+
+
+def test_pages_follow_each_other_without_a_gap(store: SQLite, queries: Queries) -> None:
+    store.write([received(detail(batch, 5 * batch - 4)) for batch in range(1, 5)])
+    seen, cursor = [], None
+    while True:
+        page = queries.predictions(cursor=cursor, limit=7)
+        seen += [one["frame"] for one in page["predictions"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == list(range(20, 0, -1))
+
+
+@pytest.mark.parametrize("cursor", ["x", "====", "bm9uc2Vuc2U", "WzFd", "\u00e9"])
+def test_a_cursor_that_is_none_is_refused(queries: Queries, cursor: str) -> None:
+    with pytest.raises(BadQuery, match="'cursor' must be a 'next_cursor' of an earlier answer"):
+        queries.predictions(cursor=cursor)
+
+
+def test_a_limit_out_of_range_is_refused(queries: Queries) -> None:
+    with pytest.raises(BadQuery, match="'limit' must be 1 to 1000, got 0"):
+        queries.predictions(limit=0)
+
+
+def test_the_figures_of_a_summary(store: SQLite, queries: Queries) -> None:
+    """One stream, one minute of which all is known."""
+    store.write(
+        [
+            received(
+                summary(
+                    1,
+                    model(),
+                    window(
+                        MINUTE,
+                        {"ok": 80, "failed": 6, "unreadable": 4, "skipped": 10},
+                        none=20,
+                        histograms={
+                            "response": [1000, 2000, 3000, 4000],
+                            "infer": [2000],
+                            "score": [9000, 5000],
+                            "detections": [0, 3],
+                        },
+                        classes=[(2, 40, 75, 30), (0, 25, 25, 20)],
+                    ),
+                    sealed_at_ns=T0,
+                )
+            )
+        ]
+    )
+    answer = queries.summary(["stream", "version"], from_ns=T0 - HOUR, to_ns=T0)
+    (row,) = answer["rows"]
+    assert (row["stream"], row["version"]) == ("cam0", "1.2.0")
+    assert "time" not in row
+    assert row["frames"] == 100
+    assert row["outcomes"] == {"ok": 80, "skipped": 10, "gated": 0, "unreadable": 4, "failed": 6}
+    assert row["requests"] == 86
+    assert row["requests_per_day"] == 86 * 1440
+    assert row["fps"] == round(100 / 60, 3)
+    assert row["without_detection"] == {"frames": 20, "share": 0.25}
+    assert row["error_rate"] == 0.1
+    assert row["response_ms"]["mean"] == 25.0
+    assert row["infer_ms"]["mean"] == 20.0
+    assert row["score"]["mean"] == 0.7
+    assert row["detections_per_frame"]["mean"] == 1.5
+    assert row["classes"] == [
+        {"class": "ripe", "class_id": 2, "frames": 40, "detections": 75, "top": 30, "share": 0.75},
+        {"class": "green", "class_id": 0, "frames": 25, "detections": 25, "top": 20, "share": 0.25},
+    ]
+    assert "histograms" not in row
+    assert answer["windows"] == "minutes"
+
+
+def test_percentiles_are_within_their_bin(store: SQLite, queries: Queries) -> None:
+    values = list(range(1000, 11_000, 10))  # 10 to 110 ms, evenly
+    store.write([received(summary(1, window(MINUTE, {"ok": 1000}, histograms={"response": values}), sealed_at_ns=T0))])
+    (row,) = queries.summary(to_ns=T0)["rows"]
+    for quantile, exact in (("p50", 60.0), ("p95", 105.0), ("p99", 109.0)):
+        assert row["response_ms"][quantile] == pytest.approx(exact, rel=0.4)
+
+
+def test_rates_of_several_streams_add_up(store: SQLite, queries: Queries) -> None:
+    """Two streams with 10 frames a second each give 20, however long each was covered."""
+    store.write(
+        [
+            received(summary(1, window(MINUTE, {"ok": 600}), sealed_at_ns=T0)),
+            received(summary(2, window(MINUTE, {"ok": 600}), sealed_at_ns=T0 - MINUTE)),
+            received(summary(1, window(MINUTE, {"ok": 600}, stream="cam1"), sealed_at_ns=T0, device="pi-door")),
+        ]
+    )
+    (row,) = queries.summary(to_ns=T0)["rows"]
+    assert (row["fps"], row["requests_per_day"], row["covered_s"]) == (20.0, 20.0 * 86_400, 180.0)
+    rows = queries.summary(["device"], to_ns=T0)["rows"]
+    assert [(row["device"], row["fps"]) for row in rows] == [("pi-door", 10.0), ("pi-roof", 10.0)]
+
+
+def test_a_summary_over_time_has_a_row_per_step(store: SQLite, queries: Queries) -> None:
+    store.write(
+        [
+            received(summary(step, window(MINUTE, {"ok": step}), sealed_at_ns=T0 + (step + 1) * MINUTE))
+            for step in range(1, 11)
+        ]
+    )
+    rows = queries.summary(every_ns=5 * MINUTE, from_ns=T0, to_ns=T0 + HOUR)["rows"]
+    assert [(row["time"], row["frames"]) for row in rows] == [
+        ("2026-11-23T18:00:00.000Z", 1 + 2 + 3 + 4),
+        ("2026-11-23T18:05:00.000Z", 5 + 6 + 7 + 8 + 9),
+        ("2026-11-23T18:10:00.000Z", 10),
+    ]
+
+
+def test_a_class_of_several_models_is_summed_by_its_name(store: SQLite, queries: Queries) -> None:
+    other = Maker("stages", "2.0.0", "b" * 64, "0123456789ab", 0.25)
+    store.write(
+        [
+            received(
+                summary(
+                    1,
+                    model(),
+                    model(maker=other),
+                    window(MINUTE, {"ok": 1}, classes=[(0, 1, 1, 1)]),
+                    window(MINUTE, {"ok": 1}, classes=[(0, 1, 2, 1)], maker=other),
+                    sealed_at_ns=T0,
+                )
+            )
+        ]
+    )
+    (row,) = queries.summary(to_ns=T0)["rows"]
+    assert [(one["class"], one["detections"]) for one in row["classes"]] == [("green", 3)]
+    rows = queries.summary(["version"], to_ns=T0)["rows"]
+    assert [row["version"] for row in rows] == ["1.2.0", "2.0.0"]
+
+
+def test_hours_are_read_only_beyond_the_minutes_that_are_kept(store: SQLite, queries: Queries, shelf: Shelf) -> None:
+    store.write([received(summary(1, window(0, {"ok": 60}, seconds=3600), window(0, {"ok": 1}), sealed_at_ns=T0))])
+    around: dict[str, Any] = {"from_ns": T0 - DAY, "to_ns": T0 + DAY}
+
+    def frames(every_ns: int | None) -> list[int]:
+        return [row["frames"] for row in queries.summary(every_ns=every_ns, **around)["rows"]]
+
+    assert frames(HOUR) == [1]
+    shelf.now_ns = T0 + 100 * DAY
+    assert frames(HOUR) == [60]
+    assert frames(DAY) == [60]
+    assert frames(MINUTE) == [1]
+
+
+def test_histograms_come_for_charts(store: SQLite, queries: Queries) -> None:
+    store.write([received(summary(1, window(0, {"ok": 2}, histograms={"score": [300, 9900]}), sealed_at_ns=T0))])
+    (row,) = queries.summary(from_ns=T0, to_ns=T0 + 1, histograms=True)["rows"]
+    found = row["histograms"]["score"]
+    assert len(found["edges"]) == len(found["counts"]) + 1
+    assert (found["edges"][0], found["edges"][1], found["edges"][-1]) == (0, 0.05, 1)
+    assert (found["counts"][0], found["counts"][-1], sum(found["counts"]), found["n"]) == (1, 1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        ({"by": ["colour"]}, "'by' takes site, device, stream, model, version, got 'colour'"),
+        ({"from_ns": T0, "to_ns": T0}, "'from' must be before 'to'"),
+        ({"every_ns": 1}, "'every' must be at least a second"),
+        ({"from_ns": 0, "to_ns": T0, "every_ns": MINUTE}, "at most 20000 steps"),
+    ],
+)
+def test_a_summary_that_makes_no_sense_is_refused(queries: Queries, question, message: str) -> None:
+    with pytest.raises(BadQuery, match=message):
+        queries.summary(**question)
+
+
+def test_nothing_has_figures_too(queries: Queries) -> None:
+    assert queries.summary()["rows"] == []
+    assert queries.devices() == {"devices": []}
+    assert queries.fleet()["devices"] == []
+    assert queries.predictions() == {"predictions": [], "next_cursor": None}
+
+
+def test_the_ledger_adds_up(store: SQLite, queries: Queries) -> None:
+    """20 frames: 15 stored in three batches, 3 lost with the power, the batch between them under way no more."""
+    end = Previous(0, 1, NONCE, {"summary": 0, "detail": 4}, clean=False, exact=True, streams={"cam0": Tail(20, 23)})
+    store.write([received(detail(batch, 5 * batch - 4)) for batch in (1, 2, 4)])
+    store.write([received(summary(1, end, epoch=2, nonce="f" * 16))])
+    ledger = queries.ledger("greenhouse", "pi-roof")
+    assert ledger["captured"] == 18
+    assert ledger["outcomes"] == {"ok": 15, "skipped": 0, "gated": 0, "unreadable": 0, "failed": 0, "unknown": 3}
+    assert ledger["sealed"] == 18
+    assert ledger["fates"] == {"stored": 15, "thinned": 0, "unsealed": 3, "quarantined": 0, "expired": 0}
+    assert ledger["missing"] == 5
+    first, second = ledger["epochs"]
+    assert first == {
+        "epoch": 1,
+        "nonce": NONCE,
+        "first": "2026-11-23T18:00:01.000Z",
+        "last": "2026-11-23T18:00:04.000Z",
+        "tail_lost": 3,
+        "clean": False,
+        "exact": True,
+        "streams": {"cam0": {"first": 1, "last": 20, "captured": 18, "missing": 5, "tail_lost": 3}},
+        "batches": {"detail": {"last": 4, "missing": [[3, 3]]}},
+    }
+    assert (second["epoch"], second["clean"], second["streams"]) == (2, None, {})
+
+
+def test_a_quarantined_batch_is_not_missing(store: SQLite, queries: Queries, shelf: Shelf) -> None:
+    store.write([received(detail(batch, 5 * batch - 4)) for batch in (1, 3)])
+    shelf.held = [Quarantined(1, NONCE, "detail", 2, T0, {"cam0": runs(("ok", 6, 8), ("failed", 9, 10))})]
+    ledger = queries.ledger("greenhouse", "pi-roof")
+    assert (ledger["missing"], ledger["captured"]) == (0, 15)
+    assert ledger["fates"]["quarantined"] == 5
+    assert ledger["outcomes"]["failed"] == 2
+    assert ledger["epochs"][0]["batches"]["detail"] == {"last": 3, "missing": []}
+    store.write([received(detail(2, 6))])
+    ledger = queries.ledger("greenhouse", "pi-roof")
+    assert (ledger["captured"], ledger["fates"]["quarantined"]) == (15, 0), "it arrived whole after all"
+
+
+def test_a_quarantined_batch_beyond_the_last_known_one_leaves_the_gap_before_it(
+    store: SQLite, queries: Queries, shelf: Shelf
+) -> None:
+    store.write([received(detail(1, 1))])
+    shelf.held = [Quarantined(1, NONCE, "detail", 3, T0, {"cam0": runs(("ok", 11, 15))})]
+    ledger = queries.ledger("greenhouse", "pi-roof")
+    assert (ledger["missing"], ledger["captured"], ledger["sealed"]) == (5, 10, 10)
+
+
+def test_the_ledger_of_a_range_counts_what_was_sealed_in_it(store: SQLite, queries: Queries) -> None:
+    store.write([received(detail(batch, 5 * batch - 4)) for batch in (1, 2, 4, 5)])
+    ledger = queries.ledger("greenhouse", "pi-roof", T0 + 2 * SECOND, T0 + 5 * SECOND)
+    assert (ledger["captured"], ledger["missing"]) == (10, 5)
+    assert queries.ledger("greenhouse", "pi-roof", T0 + DAY)["captured"] == 0
+
+
+def test_the_ledger_of_a_stranger_is_not_found(queries: Queries) -> None:
+    with pytest.raises(NotFound, match="there is no device greenhouse/nobody"):
+        queries.ledger("greenhouse", "nobody")
+
+
+def test_the_fleet_at_a_glance(store: SQLite, queries: Queries, shelf: Shelf) -> None:
+    store.write_statuses([born(at_ns=T0)])
+    store.write([received(detail(batch, 5 * batch - 4)) for batch in (1, 2, 3, 5)])
+    store.write(
+        [
+            received(
+                summary(
+                    1,
+                    model(),
+                    window(
+                        30 * SECOND, {"ok": 9, "unreadable": 1}, none=3, histograms={"response": [2000]}, seconds=10
+                    ),
+                    Vitals(0, 60.0, temperature_c=51.5),
+                    Event(0, "agent_started", "after a clean end"),
+                    sealed_at_ns=T0 + 6 * SECOND,
+                )
+            )
+        ]
+    )
+    (device,) = queries.fleet()["devices"]
+    assert (device["online"], device["since"]) == (True, "2026-11-23T18:00:00.000Z")
+    assert device["ledger"] == {"captured": 20, "sealed": 20, "missing": 5}
+    assert device["vitals"]["temperature_c"] == 51.5
+    assert [event["name"] for event in device["events"]] == ["agent_started"]
+    (stream,) = device["streams"]
+    assert stream["frames_per_s"] == 3.75, "15 frames after the first batch, within 4 s"
+    assert stream["response_ms"]["mean"] == 20.0
+    assert stream["without_detection"] == {"frames": 3, "share": round(3 / 9, 6)}
+    assert stream["error_rate"] == 0.1
+    assert stream["snapshot"] == {"captured_at": "2026-11-23T18:00:00.000Z", "captured_at_ns": T0}
+    shelf.now_ns = T0 + HOUR
+    (device,) = queries.fleet()["devices"]
+    assert (device["online"], device["since"]) == (False, "2026-11-23T18:00:06.500Z")
+    assert device["streams"][0]["frames_per_s"] is None
+
+
+def test_events_and_vitals_in_the_shape_of_the_api(store: SQLite, queries: Queries) -> None:
+    store.write([received(summary(1, Event(0, "camera_lost", "no such device", "cam0"), Vitals(0, 5.0)))])
+    assert queries.events() == {
+        "events": [
+            {
+                "site": "greenhouse",
+                "device": "pi-roof",
+                "stream": "cam0",
+                "at": "2026-11-23T18:00:01.000Z",
+                "name": "camera_lost",
+                "detail": "no such device",
+            }
+        ]
+    }
+    (vitals,) = queries.vitals()["vitals"]
+    assert (vitals["at"], vitals["uptime_s"], vitals["cpu_percent"]) == ("2026-11-23T18:00:01.000Z", 5.0, None)
+
+
+def test_the_classes_of_a_model(store: SQLite, queries: Queries) -> None:
+    store.write([received(summary(1, model()))])
+    answer = queries.classes("a" * 64)
+    assert answer["classes"] == ["green", "turning", "ripe"]
+    with pytest.raises(NotFound):
+        queries.classes("b" * 64)
