@@ -57,6 +57,10 @@ DTYPES = {
 """ONNX Runtime's names of types, as numpy spells them."""
 
 
+EXTERNAL_DATA = re.compile(r"(?:External data path[^\"]*\"|No such file or directory \[)([^\"\]]+)")
+"""How the runtime says, newer than 1.20 and older, that the file with the weights is not there."""
+
+
 class ModelError(Exception):
     """Raised when a file is no model that can be run here; names the file and the reason."""
 
@@ -336,10 +340,8 @@ def _provider(name: str) -> str:
 def _load_reason(error: Exception) -> str:
     """Why the runtime refused a file, in words that help."""
     text = _reason(error)
-    if "External data path" in text or "external data" in text.lower():
-        missing = re.search(r'"([^"]+)"', text)
-        name = Path(missing[1]).name if missing else "its external data"
-        return f"its weights are in a separate file, which is missing: put {name} beside it"
+    if missing := EXTERNAL_DATA.search(text):
+        return f"its weights are in a separate file, which is missing: put {Path(missing[1]).name} beside it"
     if "rotobuf parsing failed" in text:
         return "is no ONNX model (it cannot be parsed); copy or download it again"
     return f"the runtime refuses it: {text}"

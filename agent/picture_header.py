@@ -33,6 +33,14 @@ def is_picture(head: bytes) -> bool:
     return any(head.startswith(magic) for magic in FORMATS) and (head[:4] != b"RIFF" or head[8:12] == b"WEBP")
 
 
+def is_whole(data: bytes) -> bool:
+    """Whether a JPEG comes to its end marker; True for other formats, whose decoders notice by themselves.
+
+    OpenCV 4 fills what is missing of a JPEG with grey: a model would look at that.
+    """
+    return not data.startswith(b"\xff\xd8\xff") or data.rfind(b"\xff\xd9") > _jpeg_frame(data)
+
+
 def declared_size(data: bytes) -> tuple[int, int] | None:
     """Width and height in pixels that a picture claims; None when it is of no known format, or ends too soon."""
     kind = next((name for magic, name in FORMATS.items() if data.startswith(magic)), None)
@@ -74,18 +82,25 @@ def _webp(data: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg(data: bytes) -> tuple[int, int] | None:
-    """From marker to marker up to the frame header; anything between segments is passed over, as decoders do."""
+    at = _jpeg_frame(data)
+    if at < 0:
+        return None
+    height, width = struct.unpack_from(">HH", data, at + 5)
+    return width, height
+
+
+def _jpeg_frame(data: bytes) -> int:
+    """Where the frame header is, -1 without one; stray bytes between segments are passed over, as decoders do."""
     at = 2
-    while 0 <= (at := data.find(b"\xff", at)) < len(data) - 1:
+    while 0 <= (at := data.find(b"\xff", at)) < len(data) - 3:
         marker = data[at + 1]
         if marker in _JPEG_FRAMES:
-            height, width = struct.unpack_from(">HH", data, at + 5)
-            return width, height
+            return at
         if marker in (0x00, 0xFF) or marker in _JPEG_ALONE:
             at += 1
         else:
-            at += 2 + struct.unpack_from(">H", data, at + 2)[0]
-    return None
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return -1
 
 
 def _tiff(data: bytes) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from agent.picture_header import FORMATS, declared_size, is_picture
+from agent.picture_header import FORMATS, declared_size, is_picture, is_whole
 from agent.sources import Lost, Pixels, Unreadable
 from agent.sources.files import pictures_in
 
@@ -103,10 +103,13 @@ def decode(data: bytes) -> Pixels:
         # This flag turns by EXIF, reduces 16 bits to 8, looks up palettes, and makes grey three equal channels.
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
-        raise _Broken("is damaged and cannot be decoded") from error
-    if pixels is None:
-        raise _Broken("is damaged or cut short, and cannot be decoded")
+        raise _Broken(_UNDECODABLE) from error
+    if pixels is None or not is_whole(data):
+        raise _Broken(_UNDECODABLE)
     return np.asarray(pixels, np.uint8)
+
+
+_UNDECODABLE = f"cannot be decoded: it is damaged, cut short, or of a kind that OpenCV {cv2.__version__} does not read"
 
 
 class _Broken(Unreadable):

@@ -61,7 +61,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401  # argparse has no public
 def run(args: argparse.Namespace) -> int:
     """Do what the command line says; exit code."""
     # Damaged files are reported below, by name and reason; OpenCV's own lines have neither.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    _silence_opencv()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that the terminal cannot show is no reason to stop.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -163,6 +163,12 @@ def readable(answer: Answer) -> str:
     seen = answer["detections"] if "detections" in answer else answer["classes"]
     words = ", ".join(f"{guess['class']} {guess['score']:.2f}" for guess in seen) or "nothing"
     return f"{place}: {words} ({sum(answer['timings_ms'].values()):.1f} ms)"
+
+
+def _silence_opencv() -> None:
+    """OpenCV 5 has another name for it than 4."""
+    logging = getattr(cv2.utils, "logging", cv2)
+    logging.setLogLevel(0)
 
 
 def _share(text: str) -> float:

@@ -8,10 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.picture_header import FORMATS, declared_size, is_picture
+from agent.picture_header import FORMATS, declared_size, is_picture, is_whole
+
+SUFFIXES = [
+    suffix for suffix in (".png", ".jpg", ".bmp", ".gif", ".webp", ".tif", ".ppm") if cv2.haveImageWriter(suffix)
+]
+"""OpenCV 4 writes no GIF."""
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".gif", ".webp", ".tif", ".ppm"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (300, 7), (5, 700)])
 def test_the_size_is_what_was_written(suffix, width, height):
     good, data = cv2.imencode(suffix, np.zeros((height, width, 3), np.uint8))
@@ -48,6 +53,17 @@ def test_a_jpeg_with_bytes_between_its_segments():
     jpeg = data.tobytes()
     assert declared_size(jpeg[:2] + b"\x00junk" + jpeg[2:]) is None  # its first bytes are no JPEG's
     assert declared_size(jpeg[:4] + jpeg[4:20].replace(b"\xff", b"\0") + jpeg[20:]) == (9, 5)
+
+
+def test_a_jpeg_is_whole_when_it_comes_to_its_end():
+    """An end marker in a preview, before the frame header, is not its end."""
+    good, data = cv2.imencode(".jpg", np.zeros((50, 90, 3), np.uint8))
+    assert good
+    jpeg = data.tobytes()
+    preview = b"\xff\xe1\x00\x06\xff\xd9\0\0"
+    assert is_whole(jpeg)
+    assert is_whole(jpeg + b"trailer")
+    assert not is_whole(jpeg[:2] + preview + jpeg[2:-2])
 
 
 def test_a_video_in_riff_is_no_picture():

@@ -113,7 +113,10 @@ def test_what_cannot_be_read_is_told_and_the_others_go_on(capsys, tmp_path, dete
     assert [answer["path"] for answer in seen] == [str(photo)]
     assert err == [
         f"vigie-agent predict: error: {paths[0]}: No such file or directory",
-        f"vigie-agent predict: error: {paths[1]}: is damaged or cut short, and cannot be decoded",
+        (
+            f"vigie-agent predict: error: {paths[1]}: cannot be decoded: it is damaged, cut short, "
+            f"or of a kind that OpenCV {cv2.__version__} does not read"
+        ),
         f"vigie-agent predict: error: {paths[2]} holds no picture (.bmp, .jpeg, .jpg, .png, .ppm, .tif, .tiff, .webp)",
     ]
 
