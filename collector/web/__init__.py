@@ -25,9 +25,6 @@ from collector.web import api, assets, dashboard, problems, requestlog, transfer
 from collector.web import health as health_routes
 from collector.web import metrics as metrics_routes
 
-BODY_BYTES_MAX = 64 * 1024
-"""No request needs a body; a client that sends one is not made to feel unwelcome over a small one."""
-
 
 def create_app(
     queries: Queries,
@@ -47,7 +44,7 @@ def create_app(
         request_log: A file for the request log, `-` for standard output, None to leave the logger as it is.
     """
     app = Flask(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
+    app.config["MAX_CONTENT_LENGTH"] = transfer.BODY_BYTES_MAX
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     if request_log is not None:
         requestlog.attach(request_log)

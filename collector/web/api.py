@@ -1,6 +1,7 @@
-"""REST v1: the named questions of `collector.queries`, over HTTP. `docs/api.md` describes it, and a test holds it to that."""
+"""REST v1: the named questions of `collector.queries`, over HTTP; `docs/api.md` describes it, held to it by a test."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import cast
 
 import msgspec
@@ -69,8 +70,8 @@ class Api:
         """What the models saw, newest first."""
         given = self._given("predictions")
         start, end = given.period(None)
-        where = Filter(
-            **_scope(given),
+        where = replace(
+            _where(given),
             class_=given.text("class"),
             min_score=given.number("min_score", 0, 1),
             from_ns=start,
@@ -86,7 +87,7 @@ class Api:
         start, end = given.period(DAY_S)
         found = self._queries.summary(
             given.choices("by", DIMENSIONS),
-            Filter(**_scope(given)),
+            _where(given),
             start,
             end,
             given.duration("every"),
@@ -112,7 +113,9 @@ class Api:
         if every_ns is None:
             return answer(self._queries.vitals(where, start, end, given.count("limit", 100, LIMIT_MAX)))
         if where.site is None or where.device is None:
-            raise wrong_parameter("every", "'every' takes the last reading of each step of one device: name 'site' and 'device'.")
+            raise wrong_parameter(
+                "every", "'every' takes the last reading of each step of one device: name 'site' and 'device'."
+            )
         if "limit" in request.args:
             raise wrong_parameter("limit", "'limit' and 'every' exclude each other: 'every' gives one reading a step.")
         return answer(self._thinned(where, start or 0, end, every_ns))
@@ -151,7 +154,8 @@ class Api:
         if steps > STEPS_MAX:
             raise wrong_parameter(
                 "every",
-                f"'every' may cut the range into at most {STEPS_MAX} steps, got {steps}; take longer steps or a shorter range.",
+                f"'every' may cut the range into at most {STEPS_MAX} steps, got {steps}; "
+                "take longer steps or a shorter range.",
             )
         first = start // every_ns * every_ns
         readings: list[object] = []
@@ -165,7 +169,7 @@ def register(app: Flask, queries: Queries, pictures: Pictures) -> None:
     """Serve the API."""
     api = Api(queries, pictures)
     device = "/devices/<site>/<device>"
-    routes = {
+    routes: dict[str, Callable[..., Response]] = {
         "/devices": api.devices,
         "/fleet": api.fleet,
         f"{device}/ledger": api.ledger,
@@ -187,8 +191,11 @@ def answer(body: Json) -> Response:
     return Response(msgspec.json.encode(body), content_type="application/json")
 
 
-def _scope(given: Parameters) -> dict[str, str | None]:
-    return {name: given.slug(name) for name in _STREAM} | {name: given.text(name) for name in ("model", "version")}
+def _where(given: Parameters) -> Filter:
+    """Which streams and models are meant."""
+    return Filter(
+        given.slug("site"), given.slug("device"), given.slug("stream"), given.text("model"), given.text("version")
+    )
 
 
 def _note_predictions(found: list[Json]) -> None:

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import importlib.util
 import mimetypes
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from collector.web.transfer import takes_gzip
 PLOTLY = "plotly.min.js"
 
 _FOLDER = Path(__file__).parent / "static"
+_STYLE_ID = re.compile(r'getElementById\("([0-9a-f]{64})"\)')
 _FOR_EVER = "public, max-age=31536000, immutable"
 
 blueprint = Blueprint("assets", __name__)
@@ -57,6 +59,15 @@ def _path(name: str) -> Path:
     if name not in {path.name for path in _FOLDER.iterdir()}:
         raise FileNotFoundError(name)
     return _FOLDER / name
+
+
+@cache
+def plotly_style_ids() -> tuple[str, ...]:
+    """Ids under which plotly looks for style sheets that its parts bring along, before it would write them inline.
+
+    Our content policy allows no inline styles; the parts are for maps, which no page here draws.
+    """
+    return tuple(dict.fromkeys(_STYLE_ID.findall(load(PLOTLY).plain.decode(errors="replace"))))
 
 
 def address(name: str) -> str:

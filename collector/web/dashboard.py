@@ -6,13 +6,13 @@ words in JSON. A picture of the data is made at most once a second, however many
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from flask import Blueprint, Flask, Response, render_template, request, url_for
 
 from collector.queries import Filter, Json, Queries
 from collector.timestamps import SECOND_NS, rfc3339
-from collector.web import views
+from collector.web import assets, views
 from collector.web.api import answer
 from collector.web.briefly import Briefly
 from collector.web.parameters import Parameters
@@ -20,6 +20,9 @@ from collector.web.problems import not_found, wrong_parameter
 from collector.web.states import judge
 from collector.web.times import UNITS_S
 from shared import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FRESH_S = 1.0
 SPARK_STEP_S = 60
@@ -37,20 +40,22 @@ class Period:
     label: str
     words: str
     every: str
+    vitals_every: str
 
     @property
     def seconds(self) -> int:
+        """Its length."""
         return int(self.name[:-1]) * UNITS_S[self.name[-1]]
 
 
 PERIODS = {
     period.name: period
     for period in (
-        Period("1h", "1 h", "hour", "1m"),
-        Period("6h", "6 h", "6 hours", "5m"),
-        Period("24h", "24 h", "24 hours", "20m"),
-        Period("7d", "7 d", "7 days", "2h"),
-        Period("30d", "30 d", "30 days", "12h"),
+        Period("1h", "1 h", "hour", "1m", "1m"),
+        Period("6h", "6 h", "6 hours", "5m", "3m"),
+        Period("24h", "24 h", "24 hours", "20m", "10m"),
+        Period("7d", "7 d", "7 days", "2h", "1h"),
+        Period("30d", "30 d", "30 days", "12h", "4h"),
     )
 }
 
@@ -108,6 +113,7 @@ class Dashboard:
             periods=PERIODS.values(),
             strip=STRIP,
             charts=CHARTS,
+            plotly_style_ids=assets.plotly_style_ids(),
             live_url=url_for(".stream_view", site=site, device=device, stream=stream, period=period.name),
             **self._common(),
         )
@@ -140,8 +146,10 @@ class Dashboard:
     def _paces(self, now_ns: int) -> dict[views.Path, list[float | None]]:
         """Frames per second of each stream, a minute a step, oldest first."""
         step_ns = SPARK_STEP_S * SECOND_NS
-        first_ns = (now_ns // step_ns - SPARK_STEPS + 1) * step_ns
-        found = self._queries.summary(("site", "device", "stream"), Filter(), first_ns, now_ns + 1, step_ns)
+        # Whole minutes only: the one that runs has not all its windows yet.
+        end_ns = now_ns // step_ns * step_ns
+        first_ns = end_ns - SPARK_STEPS * step_ns
+        found = self._queries.summary(("site", "device", "stream"), Filter(), first_ns, end_ns, step_ns)
         steps = {rfc3339(first_ns + index * step_ns): index for index in range(SPARK_STEPS)}
         paces: dict[views.Path, list[float | None]] = {}
         for row in cast("list[dict[str, Any]]", found["rows"]):
@@ -158,17 +166,23 @@ class Dashboard:
         shown = views.card(device, stream, judge(device, stream, now_ns), ())
         prediction = self._pictured(path, stream["snapshot"])
         line, account = self._kept.get(("ledger", path), FRESH_S, lambda: self._ledger(path))
-        return shown | whole | {
-            "boxes": views.boxes(prediction),
-            "seen": views.seen_words(prediction, pictured=stream["snapshot"] is not None),
-            "ledger_line": line,
-            "ledger": account,
-            "last_seen": views.ago(device["last_seen"], now_ns),
-            "model": " ".join(part for part in (stream["model"], stream["model_version"]) if part) or views.NONE,
-            "provider": (stream["provider"] or views.NONE).removesuffix("ExecutionProvider"),
-            "agent": " on ".join(part for part in (device["agent_version"], device["hardware"] or device["platform"]) if part),
-            "camera": stream["source"] or views.NONE,
-        }
+        return (
+            shown
+            | whole
+            | {
+                "boxes": views.boxes(prediction),
+                "seen": views.seen_words(prediction, pictured=stream["snapshot"] is not None),
+                "ledger_line": line,
+                "ledger": account,
+                "last_seen": views.ago(device["last_seen"], now_ns),
+                "model": " ".join(part for part in (stream["model"], stream["model_version"]) if part) or views.NONE,
+                "provider": (stream["provider"] or views.NONE).removesuffix("ExecutionProvider"),
+                "agent": " on ".join(
+                    part for part in (device["agent_version"], device["hardware"] or device["platform"]) if part
+                ),
+                "camera": stream["source"] or views.NONE,
+            }
+        )
 
     def _find(self, path: views.Path) -> tuple[dict[str, Any], dict[str, Any]]:
         for device in self._glances()["devices"]:
@@ -208,7 +222,7 @@ def register(app: Flask, queries: Queries) -> None:
     pages = Dashboard(queries)
     blueprint = Blueprint("dashboard", __name__)
     stream = "<site>/<device>/<stream>"
-    routes = {
+    routes: dict[str, Callable[..., Response | str]] = {
         "/": pages.fleet_page,
         f"/streams/{stream}": pages.stream_page,
         "/view/fleet": pages.fleet_view,

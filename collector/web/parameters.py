@@ -116,9 +116,7 @@ class Parameters:
 
     def _check_period(self, start: int, end: int) -> None:
         if start >= end:
-            raise wrong_parameter(
-                "from", f"'from' must be before 'to', got {rfc3339(start)} and {rfc3339(end)}."
-            )
+            raise wrong_parameter("from", f"'from' must be before 'to', got {rfc3339(start)} and {rfc3339(end)}.")
         if end - start > RANGE_DAYS_MAX * 86_400 * times.SECOND_NS:
             raise wrong_parameter(
                 "from",

@@ -5,6 +5,7 @@ A person in a browser gets the same words as a page; everything else gets `appli
 
 import logging
 from http import HTTPStatus
+from typing import cast
 
 import msgspec
 from flask import Flask, Response, g, render_template, request
@@ -64,7 +65,7 @@ def register(app: Flask) -> None:
 
 def _http_error(error: HTTPException) -> Response:
     if error.response is not None or error.code is None or error.code < HTTPStatus.BAD_REQUEST:
-        return Response.force_type(error.get_response(), request.environ)  # a redirect is no error
+        return cast("Response", Response.force_type(error.get_response(), request.environ))  # a redirect is no error
     status = HTTPStatus(error.code)
     allowed = sorted(getattr(error, "valid_methods", None) or ())
     advice = _ADVICE.get(status, error.description or "")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from collector.web.times import duration_words, parse_time
+from collector.web.times import SECOND_NS, duration_words, parse_time
 
 Level = Literal["bad", "warn", "idle", "ok"]
 LEVELS: tuple[Level, ...] = ("bad", "warn", "idle", "ok")
@@ -16,6 +16,11 @@ LEVELS: tuple[Level, ...] = ("bad", "warn", "idle", "ok")
 
 ERROR_SHARE_MAX = 0.05
 BACKLOG_S_MAX = 60
+STARTING_NS = 20 * SECOND_NS
+"""How long a device may be online before a camera without frames is a problem."""
+
+SETTLE_NS = 5 * SECOND_NS
+"""A batch that was under way when a camera went may be sealed so much later: that is no recovery."""
 
 _CAMERA = {"camera_lost", "camera_stalled", "camera_back", "stream_ended"}
 
@@ -93,14 +98,13 @@ def _last_camera_event(device: Glance, stream: Glance) -> Glance | None:
 
 def _sealed_after(stream: Glance, at: str, now_ns: int) -> bool:
     last = stream["last_sealed"]
-    # A batch under way when the camera went may be sealed a moment later: that is no recovery.
-    return last is not None and parse_time(last, now_ns) > parse_time(at, now_ns) + 5_000_000_000
+    return last is not None and parse_time(last, now_ns) > parse_time(at, now_ns) + SETTLE_NS
 
 
 def _no_frames(device: Glance, stream: Glance, now_ns: int) -> State | None:
     if stream["frames_per_s"]:
         return None
-    if device["since"] is not None and now_ns - parse_time(device["since"], now_ns) < 20_000_000_000:
+    if device["since"] is not None and now_ns - parse_time(device["since"], now_ns) < STARTING_NS:
         return State("idle", "Starting", "starting", device["since"], "online since")
     return State(
         "bad",
@@ -131,7 +135,7 @@ def _backlog(device: Glance, _: Glance, __: int) -> State | None:
         "warn",
         "Behind",
         f"{age} behind",
-        reason=f"Records wait on the device; the oldest for {age}. Nothing is lost: it is catching up, or its link is slow.",
+        reason=f"Records wait there, the oldest for {age}. Nothing is lost: it catches up, or the link is slow.",
     )
 
 
@@ -139,7 +143,9 @@ def _fallback(_: Glance, stream: Glance, __: int) -> State | None:
     wanted, got = stream["requested_provider"], stream["provider"]
     if not wanted or not got or wanted == got:
         return None
-    return State("warn", "Wrong processor", "on the wrong processor", reason=f"{got} runs the model, {wanted} was asked for.")
+    return State(
+        "warn", "Wrong processor", "on the wrong processor", reason=f"{got} runs the model, {wanted} was asked for."
+    )
 
 
 def _notes(device: Glance, stream: Glance) -> str:

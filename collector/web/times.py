@@ -11,7 +11,8 @@ _RELATIVE = re.compile(r"-([0-9]{1,6})([smhdw])")
 _DURATION = re.compile(r"([0-9]{1,6})([smhdw])")
 # A '+' that was not written %2B arrives as a space: it can only have meant the offset's sign.
 _RFC3339 = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?(?:[Zz]|([+\- ])([0-9]{2}):([0-9]{2}))"
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?"
+    r"(?:[Zz]|([+\- ])([0-9]{2}):([0-9]{2}))"
 )
 
 TIME_RULE = (

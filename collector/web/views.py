@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from collector.web.states import LEVELS, State, judge
+from collector.web.states import LEVELS, Level, State, judge
 from collector.web.times import duration_words, parse_time
 from shared.schema import EVENTS
 
-NONE = "–"
+NONE = "–"  # noqa: RUF001  # the sign for "no value" in tables
 NAMED_MAX = 2
 
 View = dict[str, Any]
@@ -68,7 +68,7 @@ def fleet(glances: View, paces: dict[Path, list[float | None]], now_ns: int) -> 
 def verdict(streams: Sequence[tuple[State, Path]]) -> View:
     """One sentence about all of them."""
     if not streams:
-        return {"state": "idle", "text": "No cameras yet"}
+        return _said("idle", "No cameras yet")
     troubled = [(state, path) for state, path in streams if state.level in {"bad", "warn"}]
     idle = sum(state.level == "idle" for state, _ in streams)
     cameras = _cameras(len(streams))
@@ -77,12 +77,16 @@ def verdict(streams: Sequence[tuple[State, Path]]) -> View:
         more = f" and {len(troubled) - NAMED_MAX} more" if len(troubled) > NAMED_MAX else ""
         who = f"{len(troubled)} of {cameras}" if len(streams) > 1 else "The camera"
         has = "has" if len(troubled) == 1 else "have"
-        return {"state": troubled[0][0].level, "text": f"{who} {has} a problem: {named}{more}"}
+        return _said(troubled[0][0].level, f"{who} {has} a problem:", f"{named}{more}")
     if idle == len(streams):
-        return {"state": "idle", "text": f"{cameras}, none running"}
+        return _said("idle", f"{cameras}, none running")
     if idle:
-        return {"state": "ok", "text": f"{cameras}, {len(streams) - idle} well, {idle} not running"}
-    return {"state": "ok", "text": f"{cameras}, all well" if len(streams) > 1 else "1 camera, and it is well"}
+        return _said("ok", f"{cameras}, {len(streams) - idle} well, {idle} not running")
+    return _said("ok", f"{cameras}, all well" if len(streams) > 1 else "1 camera, and it is well")
+
+
+def _said(level: Level, head: str, detail: str = "") -> View:
+    return {"state": level, "text": f"{head} {detail}".strip(), "head": head, "detail": detail}
 
 
 def _cameras(count: int) -> str:
@@ -124,7 +128,7 @@ BLANK: View = {
     "p95": NONE,
     "none": NONE,
     "picture": None,
-    "spark": {"line": "", "area": ""},
+    "spark": "",
 }
 """A card without data, for the page's template."""
 
@@ -166,21 +170,19 @@ def stream_href(path: Path) -> str:
     return "/streams/" + "/".join(quote(part, safe="") for part in path)
 
 
-def spark(values: Sequence[float | None]) -> View:
-    """Frames per second as two SVG paths in a field of 100 by 24; a gap in the data is a gap in the line."""
-    known = [value for value in values if value is not None]
-    top = max(known, default=0) or 1
+def spark(values: Sequence[float | None]) -> str:
+    """Frames per second as an SVG path in a field of 100 by 24; a gap in the data is a gap in the line."""
+    top = max((value for value in values if value is not None), default=0) or 1
     step = 100 / max(1, len(values) - 1)
-    line, area, run = [], [], []
+    lines: list[str] = []
+    run: list[tuple[float, float]] = []
     for index, value in enumerate([*values, None]):
         if value is not None:
-            run.append((index * step, 23 - 22 * value / top))
+            run.append((index * step, 23 - 18 * value / top))
         elif run:
-            points = "L".join(f"{x:.1f} {y:.1f}" for x, y in _visible(run))
-            line.append(f"M{points}")
-            area.append(f"M{run[0][0]:.1f} 24L{points}L{_visible(run)[-1][0]:.1f} 24Z")
+            lines.append("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in _visible(run)))
             run = []
-    return {"line": "".join(line), "area": "".join(area)}
+    return "".join(lines)
 
 
 def _visible(run: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -251,7 +253,9 @@ def _counted(counts: dict[str, int], words: dict[str, str]) -> list[tuple[str, s
 def figures(row: View | None) -> dict[str, str]:
     """The figures of a period."""
     if row is None:
-        return dict.fromkeys(("period_frames", "period_fps", "p50", "period_p95", "p99", "infer", "period_none", "errors"), NONE)
+        return dict.fromkeys(
+            ("period_frames", "period_fps", "p50", "period_p95", "p99", "infer", "period_none", "errors"), NONE
+        )
     return {
         "period_frames": f"{row['frames']:,}",
         "period_fps": number(row["fps"]),

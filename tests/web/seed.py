@@ -4,7 +4,7 @@ import hashlib
 import random
 from dataclasses import dataclass, field
 
-from collector.stores import Received, ReceivedStatus
+from collector.stores.answers import Received, ReceivedStatus
 from shared import wire
 from shared.histogram import BINS, Histogram
 from shared.records import (
@@ -34,6 +34,7 @@ SECOND_NS = 1_000_000_000
 NAMES = ("unripe", "turning", "ripe")
 SHA = "ab" * 32
 WINDOW_S = 60
+SEAL_S = 10
 
 
 @dataclass
@@ -73,21 +74,25 @@ class Camera:
 
 
 def batches(camera: Camera, now_ns: int) -> list[Received]:
-    """Everything that `camera` sent until now: detail and summary batches of a minute each."""
+    """Everything that `camera` sent until now: detail batches of 10 s, summary batches of a minute."""
     sent: list[Received] = []
     end_ns = now_ns - camera.silent_s * SECOND_NS
     start_ns = end_ns - camera.seconds * SECOND_NS
     dice = random.Random(camera.device)  # noqa: S311  # repeatable data, no secret
-    summary, detail, frame = 0, 0, 1
-    for begin_s in range(0, camera.seconds, WINDOW_S):
+    detail, frame = 0, 1
+    for summary, begin_s in enumerate(range(0, camera.seconds, WINDOW_S), start=1):
         sealed_ns = start_ns + (begin_s + WINDOW_S) * SECOND_NS
         seen = _observe(camera, dice, frame, begin_s)
-        detail += 1
-        sent.append(_received(_detail(camera, detail, sealed_ns, seen)))
+        for first in range(0, len(seen), SEAL_S * camera.fps):
+            detail += 1
+            part = seen[first : first + SEAL_S * camera.fps]
+            early = (WINDOW_S - SEAL_S) * SECOND_NS - first // camera.fps * SECOND_NS
+            sent.append(_received(_detail(camera, detail, sealed_ns - early, part)))
         records = [*_first_words(camera, sealed_ns, start_ns, begin_s == 0), *_minute(camera, seen, begin_s)]
         if camera.lost and begin_s + WINDOW_S >= camera.seconds:
-            records.append(Event(age=0, name="camera_lost", detail="no such device: /dev/video0", stream=camera.stream))
-        summary += 1
+            records.append(
+                Event(age=10_000, name="camera_lost", detail="no such device: /dev/video0", stream=camera.stream)
+            )
         sent.append(_received(_batch(camera, "summary", summary, sealed_ns, Summary(tuple(records)), {})))
         frame += len(seen)
     return sent
@@ -95,7 +100,7 @@ def batches(camera: Camera, now_ns: int) -> list[Received]:
 
 def status(camera: Camera, now_ns: int, *, state: str = "online", error: str = "") -> ReceivedStatus:
     """The birth of `camera`, or another word of its agent."""
-    at_ns = now_ns - camera.silent_s * SECOND_NS
+    at_ns = now_ns - (camera.silent_s + camera.seconds) * SECOND_NS
     stream = StreamStatus(
         source="/dev/video0",
         fps=float(camera.fps),
@@ -119,7 +124,7 @@ def status(camera: Camera, now_ns: int, *, state: str = "online", error: str = "
         python="3.11.2",
         platform="Linux aarch64",
         hardware="Raspberry Pi 4",
-        started_at_ns=at_ns - camera.seconds * SECOND_NS,
+        started_at_ns=at_ns,
         streams={camera.stream: stream},
     )
     return ReceivedStatus(camera.site, camera.device, said, at_ns, retained=False)
@@ -131,7 +136,7 @@ def _observe(camera: Camera, dice: random.Random, first: int, begin_s: int) -> l
     return [
         Observation(
             frame=first + i,
-            age=(count - i) * step,
+            age=SEAL_S * 100_000 - i % (SEAL_S * camera.fps) * step,
             capture=dice.randint(200, 500),
             wait=dice.randint(10, 60),
             prepare=dice.randint(200, 400),
@@ -150,7 +155,16 @@ def _detections(camera: Camera, dice: random.Random, frame: int) -> tuple[Detect
     for place in range(1 + frame % 3):
         x, y = 800 + place * 2800 + dice.randint(0, 300), 2500 + (place % 2) * 2200
         score = min(9_900, max(2_600, int(dice.gauss(7_600, 1_500))))
-        boxes.append(Detection((frame + place) % len(camera.names), score, x, y, x + 1700, y + 2600))
+        boxes.append(
+            Detection(
+                dice.choices(range(len(camera.names)), range(len(camera.names), 0, -1))[0],
+                score,
+                x,
+                y,
+                x + 1700,
+                y + 2600,
+            )
+        )
     return tuple(boxes)
 
 
@@ -183,7 +197,7 @@ def _minute(camera: Camera, seen: list[Observation], begin_s: int) -> list[Summa
         classes=tuple(ClassCount(class_id, *counts) for class_id, counts in sorted(classes.items())),
     )
     vitals = Vitals(
-        age=0,
+        age=10_000,
         uptime_s=begin_s + WINDOW_S,
         cpu_percent=38 + 8 * ((begin_s // WINDOW_S) % 5) / 5,
         memory_percent=41.5,

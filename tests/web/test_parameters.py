@@ -14,14 +14,27 @@ def _read(*pairs: tuple[str, str]) -> Parameters:
     return Parameters(MultiDict(pairs), KNOWN, NOW)
 
 
+def _read_all(pairs):
+    given = _read(*pairs)
+    given.slug("site")
+    given.text("class")
+    given.number("min_score", 0, 1)
+    given.count("limit", 100, 1000)
+    given.choices("by", ("site", "device"))
+    given.period(3600)
+    given.duration("every")
+
+
 @pytest.mark.parametrize(
     ("pairs", "parameter", "detail"),
     [
         (
             [("sight", "x")],
             "sight",
-            "'sight' is not a parameter here. Did you mean 'site'? "
-            "Known are site, class, min_score, from, to, limit, by, every.",
+            (
+                "'sight' is not a parameter here. Did you mean 'site'? "
+                "Known are site, class, min_score, from, to, limit, by, every."
+            ),
         ),
         ([("site", "a"), ("site", "b")], "site", "'site' comes 2 times; give it once."),
         (
@@ -45,8 +58,10 @@ def _read(*pairs: tuple[str, str]) -> Parameters:
         (
             [("from", "yesterday")],
             "from",
-            "'from' must be a time such as 2026-05-01T06:00:00Z or 2026-05-01T08:00:00%2B02:00 (RFC 3339), "
-            "or one back from now such as -15m, -24h or -7d, or now, got 'yesterday'.",
+            (
+                "'from' must be a time such as 2026-05-01T06:00:00Z or 2026-05-01T08:00:00%2B02:00 (RFC 3339), "
+                "or one back from now such as -15m, -24h or -7d, or now, got 'yesterday'."
+            ),
         ),
         (
             [("from", "now"), ("to", "-1h")],
@@ -56,22 +71,17 @@ def _read(*pairs: tuple[str, str]) -> Parameters:
         (
             [("from", "-1101d")],
             "from",
-            "'from' and 'to' may be at most 1100 days apart, got 2023-04-26T06:00:00.000Z and "
-            "2026-05-01T06:00:00.000Z; ask for shorter ranges, one after the other.",
+            (
+                "'from' and 'to' may be at most 1100 days apart, got 2023-04-26T06:00:00.000Z and "
+                "2026-05-01T06:00:00.000Z; ask for shorter ranges, one after the other."
+            ),
         ),
         ([("every", "0s")], "every", "'every' must be a duration such as 10s, 1m, 1h or 1d, got '0s'."),
     ],
 )
 def test_a_wrong_parameter_is_named_with_rule_and_value(pairs, parameter, detail):
     with pytest.raises(Problem) as caught:
-        given = _read(*pairs)
-        given.slug("site")
-        given.text("class")
-        given.number("min_score", 0, 1)
-        given.count("limit", 100, 1000)
-        given.choices("by", ("site", "device"))
-        given.period(3600)
-        given.duration("every")
+        _read_all(pairs)
     assert (caught.value.status, caught.value.parameter, caught.value.detail) == (400, parameter, detail)
 
 

@@ -24,7 +24,7 @@ const sum = (values) => values.reduce((a, b) => a + b, 0);
 
 /** One slot per bucket of the period, so that a gap in the data is a gap in the chart. */
 export function slots(rows, fromMs, toMs, everyMs) {
-  const byStart = new Map(rows.map((row) => [Date.parse(row.from), row]));
+  const byStart = new Map(rows.map((row) => [Date.parse(row.time), row]));
   const first = Math.floor(fromMs / everyMs) * everyMs;
   const all = [];
   for (let at = first; at < toMs; at += everyMs) {
@@ -34,8 +34,12 @@ export function slots(rows, fromMs, toMs, everyMs) {
 }
 
 function perSecond(all, outcome, everyMs) {
-  // The newest bucket is not over: what came so far says nothing about its rate.
-  return all.map(({ row }) => (row ? (row.outcomes[outcome] ?? 0) / (everyMs / 1000) : null));
+  return all.map(({ row }, index) => {
+    if (!row) return null;
+    // The newest bucket is not over, and a window may be longer than a bucket: then the time covered says more.
+    const seconds = index === all.length - 1 ? row.covered_s : Math.max(everyMs / 1000, row.covered_s);
+    return seconds ? (row.outcomes[outcome] ?? 0) / seconds : null;
+  });
 }
 
 export function outcomes(all, everyMs) {

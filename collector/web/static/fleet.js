@@ -1,6 +1,6 @@
 // The fleet page: one card per stream, kept in the server's order.
 
-import { fillSlots, fillState, follow, setText, setTime, swapPicture } from "./live.js";
+import { fillSlots, fillState, follow, setTime, swapPicture } from "./live.js";
 
 const list = document.getElementById("fleet");
 const verdict = document.getElementById("verdict");
@@ -20,8 +20,7 @@ function fill(card, item) {
   fillState(card, item);
   fillSlots(card, item);
   card.querySelector("[data-slot-href]").setAttribute("href", item.href);
-  card.querySelector("[data-slot-area]").setAttribute("d", item.spark.area);
-  card.querySelector("[data-slot-line]").setAttribute("d", item.spark.line);
+  card.querySelector("[data-slot-line]").setAttribute("d", item.spark);
   card.querySelector("[data-slot-nopicture]").hidden = Boolean(item.picture);
   const taken = card.querySelector("[data-slot-taken]");
   taken.hidden = !item.picture;
@@ -33,7 +32,7 @@ function fill(card, item) {
 
 function show(view) {
   verdict.dataset.state = view.verdict.state;
-  setText(document.getElementById("verdict-text"), view.verdict.text);
+  fillSlots(verdict, view.verdict);
   document.title = `${view.verdict.text} · Vigie`;
   document.getElementById("empty").hidden = view.cards.length > 0;
   const wanted = new Set(view.cards.map((item) => item.key));

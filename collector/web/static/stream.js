@@ -9,6 +9,7 @@ const secondsOf = { s: 1, m: 60, h: 3600, d: 86400 };
 const periodMs = Number(page.dataset.seconds) * 1000;
 const every = page.dataset.every;
 const everyMs = Number(every.slice(0, -1)) * secondsOf[every.slice(-1)] * 1000;
+const vitalsEvery = page.dataset.vitalsEvery;
 // A chart of a month need not be drawn anew each second.
 const REDRAW_MS = Math.min(60_000, Math.max(5000, everyMs / 6));
 
@@ -74,7 +75,7 @@ function showLedger(ledger) {
 function showEvents(events) {
   const list = document.getElementById("events");
   if (!events.length) {
-    list.replaceChildren(cell("li", "Nothing in this period."));
+    list.replaceChildren(cell("li", "Nothing in this period.", "nothing"));
     return;
   }
   list.replaceChildren(...events.map((event) => {
@@ -139,16 +140,17 @@ function drawAll() {
 
 async function refresh() {
   const to = Date.now();
-  const from = to - periodMs;
+  // From a whole step on: half a bar at the left would look like a slow start.
+  const from = Math.floor((to - periodMs) / everyMs) * everyMs;
   const scope = { site, device, stream };
   const period = { from: new Date(from).toISOString(), to: new Date(to).toISOString() };
   try {
     const [series, whole, health] = await Promise.all([
       get("/api/v1/summary", { ...scope, ...period, every }),
-      get("/api/v1/summary", { ...scope, ...period }),
-      get("/api/v1/vitals", { site, device, ...period }),
+      get("/api/v1/summary", { ...scope, ...period, histograms: "true" }),
+      get("/api/v1/vitals", { site, device, ...period, every: vitalsEvery }),
     ]);
-    latest = { rows: series.rows, total: whole.rows[0] ?? null, vitals: health.vitals, from, to };
+    latest = { rows: series.rows, total: whole.rows[0] ?? null, vitals: health.vitals.reverse(), from, to };
     await drawAll();
     page.dataset.drawn = String(to); // for whoever waits for the charts, such as a test
   } catch {
