@@ -14,12 +14,14 @@ import logging
 import mmap
 import os
 import random
+import re
 import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -62,8 +64,12 @@ _REAP_S = 0.5
 """A process that was killed is gone within this, unless the kernel holds it in a driver."""
 _PERIODS_IN_DEADLINE = 3
 _DETAIL_CHARS = 500
-_STDERR_BYTES = 4096
-_STDERR_READS = 100
+_PRINTED_BYTES = 4096
+_PRINTED_READS = 100
+_RECENT_S = 5.0
+_OPENCV_ITSELF = re.compile(r"global cap\S*\.cpp")
+"""OpenCV says after FFmpeg that it did not work; FFmpeg said why."""
+_LIBRARY = re.compile(r"^(\[[^\]]*\] *)+")
 
 # The child imports what this process imports, from wherever it runs and however it was started.
 _CHILD = (
@@ -546,15 +552,15 @@ class _Child:
                 self._process = subprocess.Popen(  # noqa: S603  # our own interpreter
                     [sys.executable, "-c", _CHILD, arguments],
                     stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
                     pass_fds=(theirs.fileno(), progress_fd),
                     start_new_session=True,  # Ctrl-C goes to the agent, which decides
                 )
             except OSError:
                 self._socket.close()
                 raise
-        self._errors = _Errors(plan.stream, self._process)
+        self._printed = _Printed(plan.stream, self._process)
         self._send(start)
 
     @property
@@ -564,9 +570,9 @@ class _Child:
 
     def wait(self, timeout_s: float, stop: socket.socket | None = None) -> bool:
         """Wait until there is something to receive; False when `timeout_s` is over, `stop` can be read, or for now."""
-        ready = _wait_for((self._socket, self._errors, stop), timeout_s)
-        if self._errors in ready:
-            self._errors.read()
+        ready = _wait_for((self._socket, self._printed, stop), timeout_s)
+        if self._printed in ready:
+            self._printed.read()
         return self._socket in ready
 
     def receive(self) -> Notice | None:
@@ -610,9 +616,9 @@ class _Child:
         """Why it gives no more frames, without credentials."""
         if failed is None:
             self.kill()
-        self._errors.read_all()
+        self._printed.read_all()
         reason = failed.reason if failed else self._nonsense or self._how_it_ended()
-        last = self._errors.last
+        last = self._printed.recent()
         text = f"{reason} ({last})" if last and last not in reason else reason
         return " ".join(redact(text).split())[:_DETAIL_CHARS]
 
@@ -635,7 +641,7 @@ class _Child:
         """Let go of it; frames that were not released stay readable."""
         with self._lock:
             self._socket.close()
-        self._errors.close()
+        self._printed.close()
 
     def _send(self, order: Start | Release | Stop) -> None:
         """Give an order; one to a process that has ended is lost without harm."""
@@ -649,14 +655,19 @@ class _Child:
         return f"the capture process ended with code {code}"
 
 
-class _Errors:
+class _Printed:
     """What a capture process, and the libraries in it, print: logged without credentials; the last line is kept."""
 
     def __init__(self, stream: str, process: "subprocess.Popen[bytes]") -> None:
         self._stream = stream
-        self._pipe = process.stderr
+        self._pipe = process.stdout
         self._rest = b""
-        self.last = ""
+        self._last = ""
+        self._last_s = 0.0
+
+    def recent(self) -> str:
+        """The last line, if it was printed a moment ago: what was wrong when something ended."""
+        return self._last if time.monotonic() - self._last_s < _RECENT_S else ""
 
     def fileno(self) -> int:
         """Of the pipe; -1 when it has ended."""
@@ -664,9 +675,9 @@ class _Errors:
 
     def read(self) -> None:
         """Take what was printed; to be called when the pipe can be read."""
-        data = os.read(self.fileno(), _STDERR_BYTES)
+        data = os.read(self.fileno(), _PRINTED_BYTES)
         *lines, rest = (self._rest + data).split(b"\n")
-        self._rest = rest[-_STDERR_BYTES:]
+        self._rest = rest[-_PRINTED_BYTES:]
         if not data:
             lines.append(rest)
             self.close()
@@ -675,7 +686,7 @@ class _Errors:
 
     def read_all(self) -> None:
         """Take what was printed up to now, if it is not endless."""
-        for _ in range(_STDERR_READS):
+        for _ in range(_PRINTED_READS):
             if not _wait_for((self,), 0.0):
                 return
             self.read()
@@ -691,7 +702,9 @@ class _Errors:
             _log.log(getattr(logging, level), "%s: %s", self._stream, message)
         elif line:
             _log.debug("%s: %s", self._stream, line)
-            self.last = line[:_DETAIL_CHARS]
+            if not _OPENCV_ITSELF.search(line):
+                self._last = _LIBRARY.sub("", line)[:_DETAIL_CHARS]
+                self._last_s = time.monotonic()
 
 
 def _wait_for(sources: Iterable["_HasFileno | None"], timeout_s: float) -> "list[_HasFileno]":

@@ -41,6 +41,7 @@ _PIXELS_MAX = 100_000_000
 _SIDE_MAX = 65_535
 _BEATS_IN_DEADLINE = 4
 _PR_SET_PDEATHSIG = 1
+_IOLBF = 1
 
 _log = logging.getLogger(__name__)
 
@@ -371,6 +372,13 @@ def _follow(parent_pid: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
+def _print_by_the_line() -> None:
+    """Let what C libraries print get out at once: the last words before a crash say most."""
+    libc = ctypes.CDLL(None)
+    with contextlib.suppress(ValueError, AttributeError):  # a C library that calls it something else
+        libc.setvbuf(ctypes.c_void_p.in_dll(libc, "stdout"), None, _IOLBF, 0)
+
+
 def _capture(start: Start, link: _Link, counter: Counter) -> None:
     """Open the source, read it to its end, and say how it ended."""
     with contextlib.ExitStack() as closing:
@@ -402,6 +410,7 @@ def main(parent_pid: int, socket_fd: int, progress_fd: int) -> None:
         progress_fd: The progress file.
     """
     _follow(parent_pid)
+    _print_by_the_line()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s:%(message)s")
     agent = socket.socket(fileno=socket_fd)
     start = msgspec.msgpack.decode(agent.recv(MESSAGE_BYTES), type=Start)
@@ -409,5 +418,6 @@ def main(parent_pid: int, socket_fd: int, progress_fd: int) -> None:
     counter = Counter(progress_fd, start.counter)
     _capture(start, link, counter)
     # No clean-up of libraries that may hang in theirs: all that matters has been sent.
+    sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

@@ -17,6 +17,9 @@ from shared.redact import redact
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "tcp", "udp")
 
 _FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+_FFMPEG_LOG_LEVEL = "OPENCV_FFMPEG_LOGLEVEL"
+_FFMPEG_WARNINGS = "24"
+"""At this level FFmpeg says why a server refused."""
 
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 
@@ -69,6 +72,7 @@ class Stream:
         options = self._options
         # Read by OpenCV when it opens a URL; this is the capture process, which opens no other.
         os.environ[_FFMPEG_OPTIONS] = f"rtsp_transport;{options.transport}"
+        os.environ.setdefault(_FFMPEG_LOG_LEVEL, _FFMPEG_WARNINGS)
         settings = [
             *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(options.open_timeout_s * 1000)),
             *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(options.read_timeout_s * 1000)),

@@ -10,10 +10,13 @@ import msgspec
 import numpy as np
 import pytest
 
+from agent.capture import Capture, Progress
+from agent.clock import Clock
 from agent.sources import SOURCES, Lost, Resumable, TwoStep, resolve
 
 COUNT = 6
 WIDTH, HEIGHT = 96, 64
+DOCS = Path(__file__).resolve().parents[2] / "docs/cameras.md"
 
 MJPEG_SERVER = textwrap.dedent("""
     import itertools, sys
@@ -156,8 +159,22 @@ def test_a_source_that_can_resume_goes_on_where_it_was_told(source):
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_every_kind_names_its_options(kind):
+def test_every_kind_names_its_options_and_the_page_tells_them(kind):
     source = resolve({kind: {"stream": "rtsp://camera/1", "v4l2": "/dev/video0"}.get(kind, "x")}, Path("/nowhere"))
     assert msgspec.structs.fields(source.source.Options)
+    chapter = DOCS.read_text().split(f"\n## `{kind}`")[1].split("\n## ")[0]
+    for field in msgspec.structs.fields(source.source.Options):
+        assert f"`{field.name}`" in chapter
     with pytest.raises(ValueError, match=f"'{kind}' has no option 'colour'; known: "):
         resolve({kind: "x", "colour": "blue"}, Path("/nowhere"))
+
+
+def test_the_pages_example_of_a_source_of_ones_own_works(tmp_path, monkeypatch):
+    example = DOCS.read_text().split("```python\n")[1].split("```")[0]
+    (tmp_path / "vigie_example_camera.py").write_text(example)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source = resolve({"vigie_example_camera:Noise": "any", "width": WIDTH}, tmp_path)
+    with Capture("cam0", source, None, Progress.in_memory(["cam0"]), Clock()) as capture:
+        for frame in capture.frames():
+            assert frame.pixels.shape == (480, WIDTH, 3)
+            break

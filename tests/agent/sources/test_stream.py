@@ -2,10 +2,13 @@
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
-from agent.sources import Lost
+from agent.capture import Capture, Progress
+from agent.clock import Clock
+from agent.sources import Lost, resolve
 from agent.sources.stream import Stream, with_credentials
 
 VARIABLE = "VIGIE_TEST_CAMERA"
@@ -64,3 +67,23 @@ def test_the_transport_is_told_to_ffmpeg(transport, monkeypatch):
     with pytest.raises(Lost), Stream(f"rtsp://127.0.0.1:{port}/1", Stream.Options(transport=transport)):
         pass
     assert os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] == f"rtsp_transport;{transport}"
+
+
+def test_the_agent_is_told_why_a_camera_refused_in_ffmpegs_words():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    source = resolve({"stream": f"rtsp://admin:s3cret@127.0.0.1:{port}/1"}, Path("/nowhere"))
+    told: list[tuple[str, str]] = []
+
+    def tell(name, detail):
+        told.append((name, detail))
+        capture.stop()
+
+    capture = Capture("cam0", source, None, Progress.in_memory(["cam0"]), Clock(), on_event=tell)
+    with capture:
+        assert list(capture.frames()) == []
+    [(name, detail)] = told
+    assert name == "camera_lost"
+    assert detail.startswith(f"rtsp://***@127.0.0.1:{port}/1 cannot be opened")
+    assert detail.endswith("Connection refused)")
+    assert "s3cret" not in detail
