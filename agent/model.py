@@ -318,11 +318,14 @@ def _session(path: Path, settings: Settings) -> ort.InferenceSession:
     # Spinning threads wait for the next layer by burning a core that capture and decoding need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     wanted = [_provider(name) for name in settings.providers]
-    usable = [name for name in wanted if name in ort.get_available_providers()]
-    try:
-        return ort.InferenceSession(str(path), options, providers=list(dict.fromkeys([*usable, CPU])))
-    except Exception as error:
-        raise ValueError(_load_reason(error)) from error
+    usable = [*(name for name in wanted if name in ort.get_available_providers()), CPU]
+    for providers in (list(dict.fromkeys(usable)), [CPU]):
+        try:
+            # The runtime's own fallback would change the provider in the middle of a run, and print to stdout.
+            return ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+        except Exception as error:  # noqa: BLE001, PERF203  # twice at most; the runtime's errors have no other base
+            reason = _load_reason(error)
+    raise ValueError(reason)
 
 
 def _provider(name: str) -> str:
@@ -344,6 +347,8 @@ def _load_reason(error: Exception) -> str:
         return f"its weights are in a separate file, which is missing: put {Path(missing[1]).name} beside it"
     if "rotobuf parsing failed" in text:
         return "is no ONNX model (it cannot be parsed); copy or download it again"
+    if "Could not find an implementation" in text or "Unsupported model IR version" in text or "opset" in text:
+        return f"onnxruntime {ort.__version__} cannot run it, a newer one may: {text}"
     return f"the runtime refuses it: {text}"
 
 
@@ -455,4 +460,4 @@ def _provider_notes(provider: str, requested: str) -> tuple[str, ...]:
     """Sentences about what is not as asked for."""
     if provider == requested:
         return ()
-    return (f"it runs on {provider}, not on {requested}, which this machine does not offer",)
+    return (f"it runs on {provider}, not on {requested}, which does not work on this machine",)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import tinyonnx
 from onnx import TensorProto, helper
@@ -260,7 +261,36 @@ def test_what_is_no_model_is_refused_with_a_sentence(tmp_path, capfd, make, sent
     with pytest.raises(ModelError) as refused:
         Model.load(path)
     assert str(refused.value) == f"{path}: {sentence}"
+    assert capfd.readouterr().out == ""
+
+
+def test_a_provider_that_fails_to_start_gives_way_to_the_cpu(detector, monkeypatch, capfd):
+    """As when CUDA's libraries are not those that the runtime was built for."""
+    made = onnxruntime.InferenceSession
+
+    def start(path, options, providers, enable_fallback):
+        if providers[0] != "CPUExecutionProvider":
+            raise RuntimeError("libcudnn.so.9: cannot open shared object file")
+        return made(path, options, providers=providers, enable_fallback=enable_fallback)
+
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    monkeypatch.setattr(onnxruntime, "InferenceSession", start)
+    model = Model.load(detector, providers=["cuda", "cpu"])
+    assert (model.provider, model.requested_provider) == ("CPUExecutionProvider", "CUDAExecutionProvider")
+    assert "not on CUDAExecutionProvider" in model.warnings[0]
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_model_that_is_too_new_is_refused_with_the_way_out(tmp_path):
+    model = onnx.load(tinyonnx.save(tmp_path / "m.onnx", {"out": tinyonnx.v8()}))
+    model.opset_import[0].version = 99
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(
+        ModelError, match=rf"onnxruntime {onnxruntime.__version__} cannot run it, a newer one may: .*99"
+    ):
+        Model.load(tmp_path / "m.onnx")
 
 
 def test_a_provider_that_there_is_not_is_refused(detector):
@@ -274,7 +304,7 @@ def test_a_provider_that_this_machine_lacks_is_told(detector, capfd):
     assert model.requested_provider == "OpenVINOExecutionProvider"
     if model.provider == "CPUExecutionProvider":
         assert model.warnings == (
-            "it runs on CPUExecutionProvider, not on OpenVINOExecutionProvider, which this machine does not offer",
+            "it runs on CPUExecutionProvider, not on OpenVINOExecutionProvider, which does not work on this machine",
         )
     assert capfd.readouterr().err == ""
 
