@@ -52,7 +52,7 @@ class Quota:
                     purged += self._purge_epoch(epoch, lane, limit - purged, current, young=young)
         if purged:
             self._rows.forget_empty(keep=current)
-            self._rows.shrink()
+        self._rows.shrink()
         return purged
 
     def _purge_epoch(self, epoch: Epoch, lane: Lane, limit: int, current: Epoch, *, young: bool) -> int:

@@ -22,6 +22,7 @@ _NUMBERS = 1 << 40
 """A row's key is epoch * this + batch number: rows lie in the order of sealing, and no index is needed."""
 
 _SHRINK_PAGES = 1024
+_SHRINK_STEP = 256
 _COLUMNS = "id, boot_ns, offset_ns, quality, streams, body"
 _Runs = msgspec.json.Decoder(dict[str, StreamRuns])
 
@@ -270,7 +271,8 @@ class Rows:
         """Give pages back to the file system, a few at a time, once a quarter of the file is empty."""
         free = self._pragma("freelist_count")
         if free > _SHRINK_PAGES and free * 4 > self._pragma("page_count"):
-            self.db.execute("PRAGMA incremental_vacuum(256)").fetchall()
+            for _ in range(_SHRINK_STEP):  # sqlite3 takes one step of this statement, which is one page
+                self.db.execute("PRAGMA incremental_vacuum(1)")
 
     def _pragma(self, name: str) -> int:
         return int(self.db.execute(f"PRAGMA {name}").fetchone()[0])
