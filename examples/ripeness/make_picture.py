@@ -17,8 +17,8 @@ SCORE_MIN: Final = 0.4
 COLOURS: Final = ((120, 230, 90), (60, 200, 255), (70, 60, 255))
 TILE: Final = (320, 240)
 SCENES: Final = (
-    (SceneParams(season=0.25, time_of_day=0.3, fruit_count=11, zoom=1.2), 2),
-    (SceneParams(season=0.5, time_of_day=0.5, fruit_count=13, zoom=1.2, leaf_density=0.5), 17),
+    (SceneParams(season=0.22, time_of_day=0.3, fruit_count=11, zoom=1.15, leaf_density=0.5), 11),
+    (SceneParams(season=0.5, time_of_day=0.5, fruit_count=13, zoom=1.2, leaf_density=0.5), 51),
     (SceneParams(season=0.9, time_of_day=0.8, warmth=0.3, fruit_count=13, zoom=1.3, leaf_density=0.4), 25),
     (SceneParams(season=0.55, brightness=0.6, warmth=-0.5, fog=0.3, fruit_count=12, zoom=1.2), 34),
 )
@@ -32,7 +32,7 @@ def annotated(image: Pixels, seen: Detections) -> Pixels:
         cv2.rectangle(picture, low, high, COLOURS[class_id], 2, cv2.LINE_AA)
         text = f"{CLASS_NAMES[class_id]} {score:.2f}"
         place = (low[0], max(low[1] - 4, 10))
-        cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, COLOURS[class_id], 1, cv2.LINE_AA)
+        cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, COLOURS[class_id], 1, cv2.LINE_AA)
     return picture
 
 

@@ -5,6 +5,7 @@ All randomness comes from one seed. The pictures are rendered at the start and k
 """
 # torch is installed for training only, so a type checker may not see it.
 # mypy: disallow-subclassing-any=False, disallow-untyped-calls=False, warn-return-any=False
+# mypy: disable-error-code="untyped-decorator, call-overload"
 
 from __future__ import annotations
 
@@ -313,8 +314,16 @@ def export(network: Network, path: Path) -> None:
     """Write the network as ONNX with the metadata that an agent reads."""
     model = Exported(network.eval().to(memory_format=torch.contiguous_format), SIDE_PX)
     example = torch.zeros(1, 3, SIDE_PX, SIDE_PX)
-    names = {"input_names": ["images"], "output_names": ["output0"]}
-    torch.onnx.export(model, (example,), str(path), opset_version=OPSET, dynamo=False, **names)
+    torch.onnx.export(
+        model,
+        (example,),
+        str(path),
+        input_names=["images"],
+        output_names=["output0"],
+        opset_version=OPSET,
+        # The newer exporter starts at opset 18, which older runtimes on devices may not read.
+        dynamo=False,
+    )
     proto = onnx.load(path)
     onnx.helper.set_model_props(proto, metadata())
     onnx.checker.check_model(proto)
