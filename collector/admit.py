@@ -98,6 +98,9 @@ def bad(message: Message, address: Address, cause: str, reason: str, header: Hea
 
 def _batch(message: Message, address: Address, clock_ahead_ns: int) -> GoodBatch:
     batch = wire.decode_batch(message.payload, address)
+    if any(name.endswith("\n") for name in (batch.header.nonce, *batch.header.streams)):
+        # A `$` in the types' patterns lets a last newline pass.
+        raise Unreadable("the header has a name that ends with a newline")
     problem = _problem(batch, message.received_at_ns + clock_ahead_ns)
     if problem:
         raise Unreadable(problem, batch.header)

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -219,18 +220,14 @@ class _Server:
         app = web.create_app(
             collector.queries, collector.metrics.registry, collector.ready, collector.pictures, request_log="-"
         )
-        try:
-            self._server = create_server(
-                app,
-                map=self._sockets,
-                host=self._settings.host,
-                port=self._settings.port,
-                threads=self._settings.threads,
-                ident="vigie",
-                clear_untrusted_proxy_headers=True,
-            )
-        except OSError as error:
-            raise CannotListen(explain_port(error, self._settings)) from error
+        self._server = create_server(
+            app,
+            map=self._sockets,
+            sockets=[listener(self._settings)],
+            threads=self._settings.threads,
+            ident="vigie",
+            clear_untrusted_proxy_headers=True,
+        )
         _log.info("the dashboard is at http://%s:%d", self._settings.host, self._settings.port)
         return self
 
@@ -243,8 +240,20 @@ class _Server:
         wasyncore.close_all(self._sockets, ignore_all=True)
 
 
-def explain_port(error: OSError, web: WebSettings) -> str:
-    """Why the web port cannot be used, and what to do."""
+def listener(web: WebSettings) -> socket.socket:
+    """A socket on the address that the dashboard is to have.
+
+    Raises:
+        CannotListen: Another program has the port, or the address is not this machine's.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(web.host.strip("[]"), web.port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server((str(address[0]), int(address[1])), family=family)
+    except OSError as error:
+        raise CannotListen(_explain(error, web)) from error
+
+
+def _explain(error: OSError, web: WebSettings) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"port {web.port} on {web.host} is in use: stop the other program or set web.port"
     if error.errno == errno.EACCES:

@@ -3,7 +3,6 @@
 import argparse
 import json
 import shutil
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -121,12 +120,9 @@ def _broker(settings: Settings) -> Finding:
 def _port(settings: Settings) -> Finding:
     web = settings.web
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(web.host, web.port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        return Finding("web port", ok=False, detail=build.explain_port(error, web))
+        build.listener(web).close()
+    except CannotListen as error:
+        return Finding("web port", ok=False, detail=str(error))
     return Finding("web port", ok=True, detail=f"can listen on {web.host} port {web.port}")
 
 

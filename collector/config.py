@@ -93,16 +93,6 @@ class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
     online_s: Annotated[float, Meta(ge=5, le=86_400)] = 90.0
 
 
-class SiteSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the collector should know of a site.
-
-    Attributes:
-        time_zone: Name of its time zone, such as Europe/Paris: its days and weeks follow it.
-    """
-
-    time_zone: str = "UTC"
-
-
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file.
 
@@ -115,7 +105,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         state_dir: Folder of quarantine and pictures, relative to this file.
         web: Where the dashboard and the REST API listen.
         limits: What may wait or be kept at most.
-        sites: By slug of the site: {greenhouse: {time_zone: Europe/Paris}}; a site that is not named has UTC.
+        time_zones: Of the sites, whose days and weeks follow it: {greenhouse: Europe/Paris}; UTC for the others.
     """
 
     broker: BrokerSettings = BrokerSettings()
@@ -125,7 +115,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     state_dir: str = "vigie-collector-state"
     web: WebSettings = WebSettings()
     limits: LimitSettings = LimitSettings()
-    sites: dict[str, SiteSettings] = {}
+    time_zones: dict[str, str] = {}
 
     @property
     def effective_broker(self) -> BrokerSettings:
@@ -171,8 +161,8 @@ def checked(settings: Settings, path: Path) -> Settings:
             f"{path}: 'web.host' must be an address of this machine alone, such as 127.0.0.1, because nobody has to "
             f"sign in, got '{settings.web.host}'; set 'web.public: true' to let everybody who reaches it see everything"
         )
-    for name, site in settings.sites.items():
-        _check_site(name, site, path)
+    for site, zone in settings.time_zones.items():
+        _check_time_zone(site, zone, path)
     return settings
 
 
@@ -195,14 +185,14 @@ def _check_group(settings: Settings, path: Path) -> None:
         )
 
 
-def _check_site(name: str, site: SiteSettings, path: Path) -> None:
-    if not is_slug(name):
-        raise ConfigError(f"{path}: 'sites': a site's name must be {SLUG_RULE}, got '{name}'")
+def _check_time_zone(site: str, zone: str, path: Path) -> None:
+    if not is_slug(site):
+        raise ConfigError(f"{path}: 'time_zones': a site's name must be {SLUG_RULE}, got '{site}'")
     try:
-        ZoneInfo(site.time_zone)
+        ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise ConfigError(
-            f"{path}: 'sites.{name}.time_zone' must be a time zone such as Europe/Paris, got '{site.time_zone}'"
+            f"{path}: 'time_zones.{site}' must be a time zone such as Europe/Paris, got '{zone}'"
         ) from error
 
 
