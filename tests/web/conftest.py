@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from waitress import wasyncore
 from waitress.server import create_server
 
 from collector.queries import Queries
@@ -102,14 +104,22 @@ def serve() -> Iterator[object]:
         listening = socket.socket()
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", port))
-        server = create_server(app, sockets=[listening], threads=4)
-        thread = threading.Thread(target=server.run, daemon=True)
+        sockets: dict[int, Any] = {}
+        server = create_server(app, sockets=[listening], map=sockets, threads=4)
+        stopping = threading.Event()
+
+        def run() -> None:
+            while not stopping.is_set():
+                wasyncore.loop(timeout=0.05, use_poll=True, map=sockets, count=1)
+
+        thread = threading.Thread(target=run)
         thread.start()
 
         def stop() -> None:
-            server.close()
+            stopping.set()
+            thread.join()
             server.task_dispatcher.shutdown()
-            thread.join(10)
+            wasyncore.close_all(sockets, ignore_all=True)
 
         running.append(stop)
         return f"http://127.0.0.1:{listening.getsockname()[1]}", stop
