@@ -318,8 +318,8 @@ def _session(path: Path, settings: Settings) -> ort.InferenceSession:
     # Spinning threads wait for the next layer by burning a core that capture and decoding need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     wanted = [_provider(name) for name in settings.providers]
-    usable = [*(name for name in wanted if name in ort.get_available_providers()), CPU]
-    for providers in (list(dict.fromkeys(usable)), [CPU]):
+    usable = list(dict.fromkeys([*(name for name in wanted if name in ort.get_available_providers()), CPU]))
+    for providers in (usable, [CPU]) if usable != [CPU] else ([CPU],):
         try:
             # The runtime's own fallback would change the provider in the middle of a run, and print to stdout.
             return ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)

