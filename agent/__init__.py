@@ -4,15 +4,24 @@
 cli             commands
 config          the YAML file, typed
 build           the one place that makes objects out of configuration
+service         the agent at work, from start to end
+check           whether this device can work
+predict         a model on pictures and videos, without a camera
 clock           boot time, wall time and how well it is known: the one clock seam
 sources/        where pixels come from: a protocol, and one file each
 capture         a source behind a deadline, in its own process; frame numbers
-model           the ONNX session: prepare, infer
+capture_child   that process
+progress        how many frames were captured, in a file that outlives a crash
+pictures        picture files, read robustly
+model           the ONNX session: infer, and what the model calls things
+preparing       frame to input tensor, in one pass
+classnames/     names for models that bring none
 decoders/       outputs to detections: a protocol, and one file per model family
 loop            frame to observation
 books           every frame's outcome, and the windows that sum them up
 seal            what was observed, once a second, into the outbox
-outbox          sealed batches on disk: put, due, acked
+outbox/         sealed batches on disk: put, due, acked
+glance          a picture for the dashboard now and then
 snapshots       JPEGs on disk, until the collector has them
 uplink          outbox to broker, acks to outbox; birth and last will
 vitals          how the device is

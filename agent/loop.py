@@ -31,6 +31,7 @@ def run(
     for frame in capture.frames():
         while not book.wait_for_room(_ROOM_S):
             if stop.is_set():
+                book.settle(frame.number, frame.number, "skipped")
                 return
         look = observe(frame, looker, clock)
         book.look(look)
