@@ -2,8 +2,10 @@
 
 ==============  ==================================================================
 cli             commands
+check           `vigie-collector check`: whether this machine can collect
+held            `vigie-collector quarantine`: what could not be stored, and trying it again
 config          the YAML file, typed
-build           the one place that makes objects out of configuration
+build           the one place that makes objects out of configuration, and runs them
 broker          the embedded broker, for one site, the demo and tests
 receive         broker to a bounded queue
 admit           a message as something that may be stored, or the reason why not
@@ -15,6 +17,9 @@ state/          everything that is no time series: quarantine, pictures
 queries         named questions, once, over any store
 figures         sums of windows as rates, shares and percentiles
 books           the ledger of a device: what became of every frame
+timestamps      instants as the API writes them
+wireschema      the published JSON Schema of the wire types
+failpoints      places where a test can kill the collector
 web/            REST, dashboard, metrics and health over HTTP
 ==============  ==================================================================
 

@@ -243,6 +243,7 @@ class Ingest:
             self._acks.stored(to, one.captured_at_ns)
 
     def _count_batch(self, received: Received, answer: Written) -> None:
+        """Count what became of a batch."""
         if answer == "duplicate":
             self._metrics.duplicates.inc()
         elif answer == "expired":

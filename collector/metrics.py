@@ -36,7 +36,8 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        disable_created_metrics()  # the time of a counter's first use is of no use here, and doubles the page
+        # The time of a counter's first use is of no use here, and doubles the page.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client leaves it untyped
         self.registry = CollectorRegistry()
         self.received = self._counter("messages_received", "Messages from the broker.", "kind")
         self.dropped = self._counter("messages_dropped", "Messages not looked at or not for us.", "cause")

@@ -16,6 +16,13 @@ from shared.topics import Address
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "shared" / "golden"
+
+
+def plain(message: object) -> Any:
+    """As JSON would say it."""
+    return json.loads(msgspec.json.encode(message))
+
+
 HERE = Address("greenhouse", "pi-roof", "batch")
 
 
@@ -30,15 +37,15 @@ def expected(name: str) -> Any:
 @pytest.mark.parametrize("name", ["v1-detail", "v1-summary"])
 def test_a_batch_of_an_old_version_is_read_as_it_was_meant(name: str) -> None:
     batch = wire.decode_batch(payload(name), HERE)
-    assert msgspec.to_builtins(batch) == expected(name)
+    assert plain(batch) == expected(name)
 
 
 def test_a_status_of_an_old_version_is_read_as_it_was_meant() -> None:
-    assert msgspec.to_builtins(wire.decode_status(payload("v1-status"))) == expected("v1-status")
+    assert plain(wire.decode_status(payload("v1-status"))) == expected("v1-status")
 
 
 def test_an_ack_of_an_old_version_is_read_as_it_was_meant() -> None:
-    assert msgspec.to_builtins(wire.decode_ack(payload("v1-ack"))) == expected("v1-ack")
+    assert plain(wire.decode_ack(payload("v1-ack"))) == expected("v1-ack")
 
 
 def test_the_published_schema_is_current() -> None:

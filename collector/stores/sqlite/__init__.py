@@ -210,7 +210,8 @@ class SQLite:
                 connection.execute("BEGIN")
                 yield connection
             finally:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
                 self._put_back(connection)
 
     def _reader(self) -> sqlite3.Connection:
