@@ -369,7 +369,7 @@ class Outbox:
         for message in messages:
             epoch = self._rows.epochs[message.key.epoch]
             if message.key.lane == "detail" and message.key.batch > epoch.sent:
-                epoch.sent = message.key.batch
+                epoch.sent = message.key.batch + _STEP  # ahead, or a backlog would cost a commit for each batch
                 self._rows.touch(epoch)
                 marked = True
         if marked or (self._rows.dirty and self._clock.monotonic() - self._flushed_at > _FLUSH_S):
