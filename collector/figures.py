@@ -4,6 +4,7 @@ Everything comes from integers that add up, so a figure of a month over all came
 of one; only percentiles have the error of their histogram's bin.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -98,7 +99,7 @@ class Total:
 
     def _spread(self, name: str, per_unit: int, quantiles: dict[str, float]) -> dict[str, float | None]:
         found = self.histograms.get(name) or Histogram(BINS[name])
-        values = {"mean": found.mean, **{key: found.quantile(q) for key, q in quantiles.items()}}
+        values = {"mean": found.mean, **{key: _quantile(name, found, q) for key, q in quantiles.items()}}
         return {key: None if value is None else round(value / per_unit, 4) for key, value in values.items()}
 
     def _classes(self) -> list[dict[str, object]]:
@@ -129,6 +130,12 @@ def total(parts: Iterable[WindowSum], class_name: ClassName) -> Total:
 def share(part: int, whole: int) -> float | None:
     """`part` / `whole`; None of nothing."""
     return round(part / whole, 6) if whole else None
+
+
+def _quantile(name: str, found: Histogram, q: float) -> float | None:
+    """Of counts it is a whole number: within a bin of one value there is nothing to interpolate."""
+    value = found.quantile(q)
+    return value if value is None or name != "detections" else math.ceil(value) - 1 if value else 0.0
 
 
 def _requests(outcomes: Mapping[Outcome, int]) -> int:

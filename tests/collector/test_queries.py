@@ -253,6 +253,13 @@ def test_percentiles_are_within_their_bin(store: SQLite, queries: Queries) -> No
         assert row["response_ms"][quantile] == pytest.approx(exact, rel=0.4)
 
 
+def test_percentiles_of_counts_are_whole_numbers(store: SQLite, queries: Queries) -> None:
+    counts = [0] * 10 + [2] * 60 + [11] * 30
+    store.write([received(summary(1, window(MINUTE, {"ok": 100}, histograms={"detections": counts}), sealed_at_ns=T0))])
+    (row,) = queries.summary(to_ns=T0)["rows"]
+    assert row["detections_per_frame"] == {"mean": 4.5, "p50": 2, "p95": 11, "p99": 11}
+
+
 def test_rates_of_several_streams_add_up(store: SQLite, queries: Queries) -> None:
     """Two streams with 10 frames a second each give 20, however long each was covered."""
     store.write(
