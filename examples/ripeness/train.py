@@ -43,7 +43,7 @@ class Settings:
 
     seed: int = 1
     pictures: int = 4000
-    epochs: int = 10
+    epochs: int = 8
     batch: int = 16
     learning_rate: float = 3e-3
     weight_decay: float = 0.02

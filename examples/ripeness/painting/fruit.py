@@ -107,13 +107,13 @@ def _stem_end(lean: float, nod: float) -> Floats:
 
 def _blush_limit(ripeness: float) -> float:
     """Return the latitude (1 is the stem end) up to which the skin has turned; it steps where the class changes."""
-    steps = [0.0, TURNING_FROM - 0.025, TURNING_FROM, RIPE_FROM - 0.025, RIPE_FROM, 1.0]
+    steps = [0.0, TURNING_FROM - 0.03, TURNING_FROM + 0.01, RIPE_FROM - 0.01, RIPE_FROM + 0.03, 1.0]
     return float(np.interp(ripeness, steps, [-2.0, -1.6, -0.15, 0.55, 1.5, 2.0]))
 
 
 def _skin(ripeness: float) -> tuple[Floats, Floats]:
     """Return the colours of the part that has not turned and of the part that has."""
-    stages = [0.0, TURNING_FROM, RIPE_FROM - 0.025, RIPE_FROM, 1.0]
+    stages = [0.0, TURNING_FROM, RIPE_FROM, RIPE_FROM + 0.05, 1.0]
     unripe = [(0.24, 0.55, 0.42), (0.32, 0.68, 0.58), (0.25, 0.6, 0.72), (0.1, 0.2, 0.8), (0.08, 0.1, 0.72)]
     hot = [(0.18, 0.6, 0.85), (0.16, 0.58, 0.93), (0.12, 0.36, 0.95), (0.1, 0.14, 0.88), (0.09, 0.07, 0.74)]
     pick = [[np.interp(ripeness, stages, [stop[c] for stop in table]) for c in range(3)] for table in (unripe, hot)]
