@@ -9,6 +9,7 @@ import re
 import sys
 import time
 import uuid
+from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,16 @@ _METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
 
 
 def attach(target: str | Path) -> logging.Handler:
-    """Send the request log to a file, or to standard output for `-`; replaces where it went before."""
+    """Send the request log to a file, or to standard output for `-`; replaces where it went before.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     handler: logging.Handler
     if str(target) == STDOUT:
         handler = logging.StreamHandler(sys.stdout)
     else:
-        handler = logging.FileHandler(target, encoding="utf-8", delay=True)
+        handler = WatchedFileHandler(target, encoding="utf-8")  # follows a log that is rotated away
     handler.setFormatter(logging.Formatter("%(message)s"))
     for old in list(LOG.handlers):
         LOG.removeHandler(old)

@@ -49,8 +49,7 @@ def _finish(response: Response) -> Response:
         return response
     if response.status_code == HTTPStatus.OK and request.method in {"GET", "HEAD"}:
         _tag(response)
-    if response.status_code != HTTPStatus.NOT_MODIFIED:
-        _compress(response)
+    _compress(response)
     return response
 
 

@@ -104,8 +104,8 @@ def card(device: View, stream: View, state: State, paces: Sequence[float | None]
         "since": state.since,
         "since_word": state.since_word,
         "reason": state.reason,
-        "name": stream["stream"],
-        "where": f"{device['name']}, {device['site']}",
+        "name": f"{device['name']}/{stream['stream']}",
+        "where": device["site"],
         "fps": _fps(stream["frames_per_s"], online=device["online"]),
         "p95": number(stream["response_ms"]["p95"]),
         "none": percent(stream["without_detection"]["share"]),
@@ -143,7 +143,8 @@ def number(value: float | None) -> str:
     """A figure as people read it: two digits that count."""
     if value is None:
         return NONE
-    return f"{value:,.0f}" if abs(value) >= 10 or value == 0 else f"{value:.1f}"  # noqa: PLR2004  # from here on a decimal says nothing
+    decimals = 0 if value == 0 or abs(round(value, 1)) >= 10 else 1  # noqa: PLR2004  # from here on they say nothing
+    return f"{value:,.{decimals}f}"
 
 
 def percent(share: float | None) -> str:
@@ -171,24 +172,14 @@ def stream_href(path: Path) -> str:
 
 
 def spark(values: Sequence[float | None]) -> str:
-    """Frames per second as an SVG path in a field of 100 by 24; a gap in the data is a gap in the line."""
+    """Frames per second as bars, one SVG path in a field of 100 by 24; a gap in the data is a gap between bars."""
     top = max((value for value in values if value is not None), default=0) or 1
-    step = 100 / max(1, len(values) - 1)
-    lines: list[str] = []
-    run: list[tuple[float, float]] = []
-    for index, value in enumerate([*values, None]):
-        if value is not None:
-            run.append((index * step, 23 - 18 * value / top))
-        elif run:
-            lines.append("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in _visible(run)))
-            run = []
-    return "".join(lines)
-
-
-def _visible(run: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """A single point would be no line at all."""
-    (x, y) = run[-1]
-    return [*run, (x + 0.6, y)] if len(run) == 1 else run
+    step = 100 / max(1, len(values))
+    return "".join(
+        f"M{index * step:.2f} 24v{-20 * value / top:.1f}h{step * 0.7:.2f}V24z"
+        for index, value in enumerate(values)
+        if value
+    )
 
 
 def event(told: View) -> View:

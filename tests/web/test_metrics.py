@@ -98,6 +98,20 @@ def lines(greenhouse, tmp_path):
     requestlog.LOG.propagate = True
 
 
+def test_the_log_can_go_to_standard_output_and_moves_there_whole(lines, greenhouse, capsys):
+    requestlog.attach(requestlog.STDOUT)
+    greenhouse.client.get("/healthz")
+    assert json.loads(capsys.readouterr().out)["path"] == "/healthz"
+    assert lines() == []
+
+
+def test_a_log_that_is_rotated_away_is_begun_anew(lines, greenhouse, tmp_path):
+    greenhouse.client.get("/healthz")
+    (tmp_path / "requests.log").rename(tmp_path / "requests.log.1")
+    greenhouse.client.get("/readyz")
+    assert [line["path"] for line in lines()] == ["/readyz"]
+
+
 def test_a_request_is_one_line(greenhouse, lines):
     answer = greenhouse.client.get(
         "/api/v1/predictions?limit=5&device=pi-roof", headers={"X-Request-Id": "from-proxy.1"}

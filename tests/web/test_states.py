@@ -134,16 +134,15 @@ def test_problems_come_first():
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(None, "–"), (0, "0"), (0.04, "0.0"), (9.84, "9.8"), (41.2, "41"), (12345.6, "12,346")],  # noqa: RUF001  # the sign for no value
+    [(None, "–"), (0, "0"), (0.04, "0.0"), (9.84, "9.8"), (9.96, "10"), (41.2, "41"), (12345.6, "12,346")],  # noqa: RUF001  # the sign for no value
 )
 def test_a_figure_has_the_digits_that_count(value, shown):
     assert views.number(value) == shown
 
 
-def test_a_gap_in_the_data_is_a_gap_in_the_line():
-    assert views.spark([1.0, 1.0, None, 2.0, 2.0]) == "M0.0 14.0L25.0 14.0M75.0 5.0L100.0 5.0"
-    assert views.spark([None, 1.0]) == "M100.0 5.0L100.6 5.0"
-    assert views.spark([]) == views.spark([None, None]) == ""
+def test_a_gap_in_the_data_is_a_gap_between_bars():
+    assert views.spark([1.0, None, 0.0, 2.0]) == "M0.00 24v-10.0h17.50V24zM75.00 24v-20.0h17.50V24z"
+    assert views.spark([]) == views.spark([None, None]) == views.spark([0.0]) == ""
 
 
 def test_every_event_has_plain_words():

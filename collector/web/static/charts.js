@@ -56,7 +56,7 @@ export function response(all) {
   const lines = [["p50", "--soft", "median", "solid"], ["p95", "--c1", "p95", "solid"], ["p99", "--c1", "p99", "dot"]];
   return lines.map(([name, colour, label, dash]) => ({
     type: "scatter", mode: "lines+markers", name: label, x, y: all.map(({ row }) => row?.response_ms?.[name] ?? null),
-    line: { color: token(colour), width: 2, dash }, marker: { size: all.length > 60 ? 1 : 4 }, hovertemplate: "%{y:.1f} ms",
+    line: { color: token(colour), width: 2, dash }, marker: { size: all.length > 80 ? 3 : 4 }, hovertemplate: "%{y:.1f} ms",
   }));
 }
 
@@ -64,7 +64,7 @@ export function none(all) {
   return [{
     type: "scatter", mode: "lines+markers", name: "no detection", x: all.map(({ iso }) => local(iso)),
     y: all.map(({ row }) => percent(row?.without_detection.share)),
-    line: { color: token("--c1"), width: 2 }, marker: { size: all.length > 60 ? 1 : 4 }, hovertemplate: "%{y:.1f} %",
+    line: { color: token("--c1"), width: 2 }, marker: { size: all.length > 80 ? 3 : 4 }, hovertemplate: "%{y:.1f} %",
   }];
 }
 
@@ -140,7 +140,7 @@ export function layout(range, extra = {}) {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", barmode: "stack", bargap: 0, dragmode: false,
     font: { family: style().getPropertyValue("--font"), color: token("--soft"), size: 12 },
     margin: { l: 44, r: 8, t: 8, b: 28 }, hovermode: "x unified", showlegend: true,
-    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 12 }, itemclick: false, itemdoubleclick: false },
+    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 12 }, traceorder: "normal", itemclick: false, itemdoubleclick: false },
     hoverlabel: { bgcolor: token("--sheet"), bordercolor: token("--line-strong"), font: { color: token("--ink"), size: 12 } },
     xaxis: { ...axis, showgrid: false, ...(range ? { type: "date", range: range.map(local), nticks: 6, hoverformat: "%d %b %H:%M" } : {}), ...extra.xaxis },
     yaxis: { ...axis, rangemode: "tozero", nticks: 5, ...extra.yaxis },
