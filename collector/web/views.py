@@ -225,7 +225,7 @@ def ledger(account: View, device: str, stream: str) -> tuple[str, View]:
     parts = [epoch["streams"][stream] for epoch in account["epochs"] if stream in epoch["streams"]]
     captured = sum(part["captured"] for part in parts)
     missing = sum(part["missing"] for part in parts)
-    line = f"{captured + missing:,} frames, {captured:,} accounted for, {missing:,} missing"
+    line = f"{captured:,} frames, {captured - missing:,} accounted for, {missing:,} missing"
     rows = [
         (f"Captured by {device}", f"{account['captured']:,}"),
         *_counted(account["outcomes"], OUTCOME_WORDS),

@@ -19,6 +19,9 @@ function local(iso) {
 /** Names come from devices: plotly reads a few tags in texts, so angle brackets and ampersands are written out. */
 const plain = (name) => String(name).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
+/** Dots only where a line would have nothing to connect: a step between two gaps. */
+const dots = (y) => ({ size: y.map((value, i) => ((y[i - 1] ?? null) === null && (y[i + 1] ?? null) === null ? 5 : 0)) });
+
 const percent = (share) => (share === null || share === undefined ? null : share * 100);
 const sum = (values) => values.reduce((a, b) => a + b, 0);
 
@@ -54,17 +57,20 @@ export function outcomes(all, everyMs) {
 export function response(all) {
   const x = all.map(({ iso }) => local(iso));
   const lines = [["p50", "--soft", "median", "solid"], ["p95", "--c1", "p95", "solid"], ["p99", "--c1", "p99", "dot"]];
-  return lines.map(([name, colour, label, dash]) => ({
-    type: "scatter", mode: "lines+markers", name: label, x, y: all.map(({ row }) => row?.response_ms?.[name] ?? null),
-    line: { color: token(colour), width: 2, dash }, marker: { size: all.length > 80 ? 3 : 4 }, hovertemplate: "%{y:.1f} ms",
-  }));
+  return lines.map(([name, colour, label, dash]) => {
+    const y = all.map(({ row }) => row?.response_ms?.[name] ?? null);
+    return {
+      type: "scatter", mode: "lines+markers", name: label, x, y, line: { color: token(colour), width: 2, dash },
+      marker: dots(y), hovertemplate: "%{y:.1f} ms",
+    };
+  });
 }
 
 export function none(all) {
+  const y = all.map(({ row }) => percent(row?.without_detection.share));
   return [{
-    type: "scatter", mode: "lines+markers", name: "no detection", x: all.map(({ iso }) => local(iso)),
-    y: all.map(({ row }) => percent(row?.without_detection.share)),
-    line: { color: token("--c1"), width: 2 }, marker: { size: all.length > 80 ? 3 : 4 }, hovertemplate: "%{y:.1f} %",
+    type: "scatter", mode: "lines+markers", name: "no detection", x: all.map(({ iso }) => local(iso)), y,
+    line: { color: token("--c1"), width: 2 }, marker: dots(y), hovertemplate: "%{y:.1f} %",
   }];
 }
 
