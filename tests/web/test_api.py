@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from collector.web.api import PARAMETERS
-from tests.web.seed import SHA, Camera
+from tests.web.seed import SHA, Camera, batches, status
 
 DEVICE = "/api/v1/devices/greenhouse/pi-roof"
 SNAPSHOT = f"{DEVICE}/streams/cam0/snapshot"
@@ -38,6 +38,20 @@ def test_the_ledger_accounts_for_every_frame(greenhouse):
     assert [epoch["epoch"] for epoch in body["epochs"]] == [1]
     # Batches are sealed every 10 s with 20 frames each.
     assert greenhouse.client.get(f"{DEVICE}/ledger?from=-95s").json["captured"] == 180
+
+
+def test_a_batch_that_never_came_is_missing_everywhere(world):
+    sent = batches(Camera(), world.now_ns)
+    lost = next(one for one in sent if one.batch.header.lane == "detail" and one.batch.header.batch == 7)
+    world.store.write([one for one in sent if one is not lost])
+    world.store.write_statuses([status(Camera(), world.now_ns)])
+    body = world.client.get(f"{DEVICE}/ledger").json
+    assert (body["captured"], body["sealed"], body["missing"]) == (1200, 1180, 20)
+    view = world.client.get("/view/streams/greenhouse/pi-roof/cam0").json
+    assert view["ledger_line"] == "1,200 frames, 1,180 accounted for, 20 missing"
+    assert view["ledger"]["state"] == "bad"
+    card = world.client.get("/view/fleet").json["cards"][0]
+    assert (card["word"], card["reason"]) == ("OK", "20 frames are missing from this device's ledger.")
 
 
 def test_predictions_come_newest_first_and_page_to_the_end(greenhouse):
