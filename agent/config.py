@@ -94,7 +94,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     providers: list[str] = []  # msgspec copies it
     threads: Annotated[int, Meta(ge=0, le=256)] = 1
     seal_s: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
-    window_s: Annotated[int, Meta(ge=1, le=3600)] = 60
+    window_s: Annotated[int, Meta(ge=1, le=1800)] = 60
     vitals_s: Annotated[float, Meta(ge=1, le=3600)] = 30.0
     drain_s: Annotated[float, Meta(ge=0, le=600)] = 5.0
     outbox: OutboxSettings = OutboxSettings()

@@ -42,7 +42,7 @@ def run(
 
 
 def observe(frame: Frame, looker: Looker, clock: Clock) -> Look:
-    """Say what the model saw in `frame`, and what seeing it cost; one that fails the model becomes a look with an error."""
+    """Say what the model saw in `frame`, and what seeing it cost; a failing model makes a look with an error."""
     watch = Stopwatch(clock)
     wait = max(0, watch.started_ns - frame.captured_boot_ns) // TICK_NS
     found, error = None, ""

@@ -228,7 +228,11 @@ class Uplink:
         self._announce.clear()
         if self._link.publish(*self._status(self._birth())) is None:
             self._announce.set()
+            return
         self._born_at = self._clock.monotonic()
+        if self._unanswered_since is None:
+            # A device that does not know the time sends no batch before a collector answered its birth.
+            self._unanswered_since = self._born_at
 
     def _status(self, status: Status) -> Publication:
         return Publication(self._status_topic, wire.encode(status), 1, retain=True)

@@ -1,7 +1,8 @@
 """The ledger of a device: what became of every frame that got a number.
 
-`captured` is the sum of the outcomes, `sealed` the sum of the fates, and `missing` counts the frames that must exist
-but are known to nobody. A frame beyond the last one known is not missing: it may still be under way.
+`captured` counts the numbers that were given, as far as anybody knows: it is the sum of the outcomes unless frames are
+missing. `sealed` is the sum of the fates, and `missing` counts the frames that must exist but are known to nobody.
+A frame beyond the last one known is not missing: it may still be under way.
 """
 
 from collections.abc import Sequence
@@ -62,7 +63,7 @@ def ledger(epochs: Sequence[EpochBooks], quarantined: Sequence[Quarantined]) -> 
                 fates[key] += count
         shown.append(_shown(epoch, streams))
     return {
-        "captured": sum(outcomes.values()),
+        "captured": sum(outcomes.values()) + missing,
         "outcomes": outcomes,
         "sealed": sum(fates.values()),
         "fates": fates,
@@ -135,8 +136,10 @@ def _shown(epoch: _Epoch, streams: dict[str, _Stream]) -> dict[str, object]:
     return {
         "epoch": books.epoch,
         "nonce": books.nonce,
-        "first": rfc3339_or_none(books.first_sealed_ns),
-        "last": rfc3339_or_none(books.last_sealed_ns),
+        "first": min((stream.first for stream in streams.values() if stream.first), default=0),
+        "last": max((stream.last for stream in streams.values()), default=0),
+        "first_at": rfc3339_or_none(books.first_sealed_ns),
+        "last_at": rfc3339_or_none(books.last_sealed_ns),
         "tail_lost": sum(stream.tail_lost for stream in streams.values()),
         "clean": books.clean,
         "exact": books.exact,
@@ -144,7 +147,7 @@ def _shown(epoch: _Epoch, streams: dict[str, _Stream]) -> dict[str, object]:
             name: {
                 "first": stream.first,
                 "last": stream.last,
-                "captured": sum(stream.outcomes.values()),
+                "captured": sum(stream.outcomes.values()) + stream.missing,
                 "missing": stream.missing,
                 "tail_lost": stream.tail_lost,
             }

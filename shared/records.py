@@ -35,16 +35,19 @@ Lane = Literal["summary", "detail"]
 TimeQuality = Literal["synced", "collector", "estimated"]
 """Where wall time came from: the kernel's synchronised clock, the collector's `now_ns`, or neighbouring boots."""
 
+_END = r"$(?!\n)"
+"""The end of a pattern: in Python a bare `$` lets a newline follow."""
+
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
 Ticks: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
 Unit: TypeAlias = Annotated[int, Meta(ge=0, le=SCALE)]
 FrameNumber: TypeAlias = Annotated[int, Meta(ge=1, le=2**53)]
 ClassId: TypeAlias = Annotated[int, Meta(ge=0, le=2**31)]
 WallNs: TypeAlias = Annotated[int, Meta(ge=1, le=2**63 - 1)]
-Slug: TypeAlias = Annotated[str, Meta(pattern=f"^{SLUG_PATTERN}$")]
-Nonce: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
-Sha256: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-ShortHash: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{12}$")]
+Slug: TypeAlias = Annotated[str, Meta(pattern=f"^{SLUG_PATTERN}{_END}")]
+Nonce: TypeAlias = Annotated[str, Meta(pattern=f"^[0-9a-f]{{16}}{_END}")]
+Sha256: TypeAlias = Annotated[str, Meta(pattern=f"^[0-9a-f]{{64}}{_END}")]
+ShortHash: TypeAlias = Annotated[str, Meta(pattern=f"^[0-9a-f]{{12}}{_END}")]
 ShortText: TypeAlias = Annotated[str, Meta(max_length=128)]
 Text: TypeAlias = Annotated[str, Meta(max_length=1024)]
 
@@ -432,7 +435,7 @@ class Ack(Struct, frozen=True):
 
     nonce: Nonce
     epoch: Annotated[int, Meta(ge=1, le=2**53)]
-    lane: Annotated[str, Meta(pattern=f"^(summary|detail|snapshot/{SLUG_PATTERN})$")]
+    lane: Annotated[str, Meta(pattern=f"^(summary|detail|snapshot/{SLUG_PATTERN}){_END}")]
     now_ns: WallNs
     stored: tuple[tuple[int, int], ...] = ()
     refused: tuple[tuple[int, Text], ...] = ()

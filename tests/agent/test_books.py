@@ -168,5 +168,5 @@ def test_a_batch_has_a_limit() -> None:
         book.settle(frame, frame, "skipped")
     assert book.full
     assert cut(book).runs.last == FRAMES_IN_A_BATCH_MAX
-    assert not book.full
     assert cut(book).runs.last == FRAMES_IN_A_BATCH_MAX + 10
+    assert not book.full

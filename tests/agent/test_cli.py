@@ -50,44 +50,75 @@ REFUSED = {
     "an unknown key": (
         "count: 3}, model",
         "count: 3}, fsp: 2, model",
-        "agent.yaml: 'streams[0].fsp' is not a known key; did you mean 'fps'? Known in 'streams[0]': name, source, "
-        "model, fps, score, iou, most, decoder, names, model_version, deadline_s, snapshot_s, snapshot_width",
+        (
+            "'streams[0].fsp' is not a known key; did you mean 'fps'? Known in 'streams[0]': name, source, model, fps, "
+            "score, iou, most, decoder, names, model_version, deadline_s, snapshot_s, snapshot_width"
+        ),
     ),
-    "a wrong type": ("model: grey.onnx", "model: grey.onnx, fps: fast", "agent.yaml: 'streams[0].fps': expected a number or nothing, got 'fast'"),
-    "a value out of range": ("model: grey.onnx", "model: grey.onnx, fps: -5", "agent.yaml: 'streams[0].fps': expected a number > 0.0, got -5"),
-    "a site that is no slug": ("site: greenhouse", "site: Green House", "agent.yaml: 'site' must be 2 to 32 characters of a-z, 0-9 and '-', not starting with '-', got 'Green House'"),
-    "no streams": (f"streams:\n  - {{name: cam0, source: {SOURCE}, model: grey.onnx}}", "streams: []", "agent.yaml: 'streams' must name at least one stream: {name: cam0, source: …, model: …}"),
+    "a wrong type": (
+        "model: grey.onnx",
+        "model: grey.onnx, fps: fast",
+        "'streams[0].fps': expected a number or nothing, got 'fast'",
+    ),
+    "a value out of range": (
+        "model: grey.onnx",
+        "model: grey.onnx, fps: -5",
+        "'streams[0].fps': expected a number > 0.0, got -5",
+    ),
+    "a site that is no slug": (
+        "site: greenhouse",
+        "site: Green House",
+        "'site' must be 2 to 32 characters of a-z, 0-9 and '-', not starting with '-', got 'Green House'",
+    ),
+    "no streams": (
+        f"streams:\n  - {{name: cam0, source: {SOURCE}, model: grey.onnx}}",
+        "streams: []",
+        "'streams' must name at least one stream: {name: cam0, source: …, model: …}",
+    ),
     "two streams of one name": (
         "streams:\n",
         f"streams:\n  - {{name: cam0, source: {SOURCE}, model: grey.onnx}}\n",
-        "agent.yaml: 'streams': two streams are called 'cam0'; give each its own name",
+        "'streams': two streams are called 'cam0'; give each its own name",
     ),
-    "a missing model": ("model: grey.onnx", "model: no.onnx", "agent.yaml: 'streams[0].model': no.onnx: no such file; give the path of an .onnx file"),
-    "a model that is none": ("model: grey.onnx", "model: agent.yaml", "agent.yaml: 'streams[0].model': agent.yaml: is no ONNX model (it cannot be parsed); copy or download it again"),
+    "a missing model": (
+        "model: grey.onnx",
+        "model: no.onnx",
+        "'streams[0].model': no.onnx: no such file; give the path of an .onnx file",
+    ),
+    "a model that is none": (
+        "model: grey.onnx",
+        "model: agent.yaml",
+        "'streams[0].model': agent.yaml: is no ONNX model (it cannot be parsed); copy or download it again",
+    ),
     "an unknown decoder": (
         "model: grey.onnx",
         "model: grey.onnx, decoder: yolo",
-        "agent.yaml: 'streams[0].decoder' must be one of ultralytics-v5, ultralytics-v8, ultralytics-end2end, yolox, classifier, got 'yolo'",
+        (
+            "'streams[0].decoder' must be one of ultralytics-v5, ultralytics-v8, ultralytics-end2end, yolox, "
+            "classifier, got 'yolo'"
+        ),
     ),
-    "an unknown source": (SOURCE, "{webcam: 0}", "agent.yaml: 'streams[0].source': "),
+    "an unknown source": (
+        SOURCE,
+        "{webcam: 0}",
+        "'streams[0].source': ",
+    ),
     "a password in the URL": (
         'url: "mqtt://',
         'url: "mqtt://me:secret@',
-        "agent.yaml: 'broker': 'url' must not hold a user name or password: move them to 'username' and 'password_file'",
+        "'broker': 'url' must not hold a user name or password: move them to 'username' and 'password_file'",
     ),
-}  # fmt: skip  # one message a line can be compared with what is printed
+}
 
 
 @pytest.mark.parametrize("mistake", REFUSED)
-def test_a_wrong_configuration_refuses_to_start(
-    mistake: str, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wrong_configuration_refuses_to_start(mistake: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old, new, message = REFUSED[mistake]
     change(folder, old, new)
     assert main(["run", "--config", "agent.yaml"]) == 2
     said = capsys.readouterr().err
     assert "secret" not in said
-    assert f"vigie-agent: {message}" in said, said
+    assert f"vigie-agent: agent.yaml: {message}" in said, said
 
 
 def test_a_missing_configuration_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,9 +146,8 @@ def findings(capsys: pytest.CaptureFixture[str], code: int) -> dict[str, tuple[b
     return {check["name"]: (check["ok"], check["detail"]) for check in told["checks"]}
 
 
-def test_check_finds_what_is_well_and_a_broker_that_is_not_there(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.usefixtures("folder")
+def test_check_finds_what_is_well_and_a_broker_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     found = findings(capsys, 1)
     assert [name for name, (ok, _) in found.items() if not ok] == ["broker"]
     assert found["broker"][1].endswith(": connection refused: is the broker running there?")

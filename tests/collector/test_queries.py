@@ -362,7 +362,7 @@ def test_the_ledger_adds_up(store: SQLite, queries: Queries) -> None:
     store.write([received(detail(batch, 5 * batch - 4)) for batch in (1, 2, 4)])
     store.write([received(summary(1, end, epoch=2, nonce="f" * 16))])
     ledger = queries.ledger("greenhouse", "pi-roof")
-    assert ledger["captured"] == 18
+    assert ledger["captured"] == 23
     assert ledger["outcomes"] == {"ok": 15, "skipped": 0, "gated": 0, "unreadable": 0, "failed": 0, "unknown": 3}
     assert ledger["sealed"] == 18
     assert ledger["fates"] == {"stored": 15, "thinned": 0, "unsealed": 3, "quarantined": 0, "expired": 0}
@@ -371,12 +371,14 @@ def test_the_ledger_adds_up(store: SQLite, queries: Queries) -> None:
     assert first == {
         "epoch": 1,
         "nonce": NONCE,
-        "first": "2026-11-23T18:00:01.000Z",
-        "last": "2026-11-23T18:00:04.000Z",
+        "first": 1,
+        "last": 20,
+        "first_at": "2026-11-23T18:00:01.000Z",
+        "last_at": "2026-11-23T18:00:04.000Z",
         "tail_lost": 3,
         "clean": False,
         "exact": True,
-        "streams": {"cam0": {"first": 1, "last": 20, "captured": 18, "missing": 5, "tail_lost": 3}},
+        "streams": {"cam0": {"first": 1, "last": 20, "captured": 23, "missing": 5, "tail_lost": 3}},
         "batches": {"detail": {"last": 4, "missing": [[3, 3]]}},
     }
     assert (second["epoch"], second["clean"], second["streams"]) == (2, None, {})
@@ -401,13 +403,13 @@ def test_a_quarantined_batch_beyond_the_last_known_one_leaves_the_gap_before_it(
     store.write([received(detail(1, 1))])
     shelf.held = [Quarantined(1, NONCE, "detail", 3, T0, {"cam0": runs(("ok", 11, 15))})]
     ledger = queries.ledger("greenhouse", "pi-roof")
-    assert (ledger["missing"], ledger["captured"], ledger["sealed"]) == (5, 10, 10)
+    assert (ledger["missing"], ledger["captured"], ledger["sealed"]) == (5, 15, 10)
 
 
 def test_the_ledger_of_a_range_counts_what_was_sealed_in_it(store: SQLite, queries: Queries) -> None:
     store.write([received(detail(batch, 5 * batch - 4)) for batch in (1, 2, 4, 5)])
     ledger = queries.ledger("greenhouse", "pi-roof", T0 + 2 * SECOND, T0 + 5 * SECOND)
-    assert (ledger["captured"], ledger["missing"]) == (10, 5)
+    assert (ledger["captured"], ledger["missing"]) == (15, 5)
     assert queries.ledger("greenhouse", "pi-roof", T0 + DAY)["captured"] == 0
 
 
@@ -437,7 +439,7 @@ def test_the_fleet_at_a_glance(store: SQLite, queries: Queries, shelf: Shelf) ->
     )
     (device,) = queries.fleet()["devices"]
     assert (device["online"], device["since"]) == (True, "2026-11-23T18:00:00.000Z")
-    assert device["ledger"] == {"captured": 20, "sealed": 20, "missing": 5}
+    assert device["ledger"] == {"captured": 25, "sealed": 20, "missing": 5}
     assert device["vitals"]["temperature_c"] == 51.5
     assert [event["name"] for event in device["events"]] == ["agent_started"]
     (stream,) = device["streams"]

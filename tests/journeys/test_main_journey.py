@@ -1,5 +1,7 @@
 """A frame's whole way: agent process, real broker, collector process, SQLite, REST; nothing missing, nothing twice."""
 
+import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,11 +9,14 @@ from typing import Any
 import greymodel
 import listed
 import pytest
-from smallsite import Site, wait_for
+from smallsite import Site, program, wait_for
 
 pytestmark = pytest.mark.journey
 
 FRAMES = 250
+SCORE_STEP = 0.000051
+BOX_ROUNDING_PX = 0.006
+"""Stored are whole 1/10000 of scores and of the picture's sides; REST and `predict` round what they print, too."""
 
 
 def streams(folder: Path, **options: object) -> str:
@@ -189,3 +194,37 @@ def test_an_agent_without_a_collector_says_so(site_with: Callable[[str], Site], 
     given = len(listed.given(site.folder / "given.txt"))
     wait_for(lambda: stored_frames(site) >= given, "what waited on the device")
     assert agent.stop() == 0
+
+
+@pytest.mark.assets
+@pytest.mark.timeout(600)
+def test_what_is_stored_is_what_predict_says(site_with: Callable[[str], Site], mosquitto: Any, assets: Path) -> None:
+    """A real detector on a real clip: `run` and `predict` agree on every frame, to the stored precision."""
+    model, clip = assets / "models/yolox_nano_416_kazuhito.onnx", assets / "videos/intel_bottle-detection.mp4"
+    told = subprocess.run(
+        [program("vigie-agent"), "predict", model, clip, "--json", "--score", "0.3", "--iou", "0.5"],
+        capture_output=True, text=True, check=True, cwd=site_with("mqtt://127.0.0.1:1").folder,
+    ).stdout.splitlines()  # fmt: skip
+    predicted = [json.loads(line) for line in told]
+
+    mosquitto.start()
+    site = site_with(mosquitto.url)
+    stream = f"  - {{name: cam0, source: {{files: {clip}}}, model: {model}, score: 0.3, iou: 0.5, snapshot_s: 0}}\n"
+    collector, agent = site.collector(), site.agent(stream)
+    collector.start()
+    wait_for(site.ready, "the collector")
+    agent.start()
+    wait_for(lambda: stored_frames(site) == len(predicted), "every frame in the store", 400)
+    rows = site.predictions()
+    assert [row["frame"] for row in rows] == [line["frame"] for line in predicted] == list(range(1, 1190))
+    for row, line in zip(rows, predicted, strict=True):
+        assert len(row["detections"]) == len(line["detections"])
+        for stored, direct in zip(row["detections"], line["detections"], strict=True):
+            assert (stored["class"], stored["class_id"]) == (direct["class"], direct["class_id"])
+            assert abs(stored["score"] - direct["score"]) <= SCORE_STEP
+            sides = (line["width"], line["height"]) * 2
+            assert all(
+                abs(a - b) <= side * 0.00005 + BOX_ROUNDING_PX
+                for a, b, side in zip(stored["box"], direct["box"], sides, strict=True)
+            )
+    assert sum(len(line["detections"]) for line in predicted) > 300, "the clip shows bottles"
