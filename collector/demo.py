@@ -66,8 +66,6 @@ def run(args: argparse.Namespace) -> int:
     except DemoError as error:
         print(f"vigie-collector demo: {error}", file=sys.stderr)  # noqa: T201  # a command's answer
         return 1
-    except KeyboardInterrupt:
-        return 0
     return 0
 
 
@@ -82,24 +80,36 @@ def _play(args: argparse.Namespace) -> None:
     for name in ("ripeness.onnx", *(camera.clip for camera in CAMERAS)):
         if not (examples / name).is_file():
             raise DemoError(f"{examples / name} is missing: start the demo in the checkout, or name --examples")
-    broker_port = _free_port()
     (data / "logs").mkdir(parents=True, exist_ok=True)
     with ExitStack() as processes:
-        _say(f"starting the collector (logs in {_short(data / 'logs')})")
-        config = _write(data / "collector.yaml", _collector_yaml(port, broker_port))
-        running = [processes.enter_context(_process("collector", [collector, "run", "--config", str(config)], data))]
-        address = f"http://127.0.0.1:{port}"
-        _wait(lambda: _answers(f"{address}/readyz"), running, "the collector to be ready")
-        for camera in CAMERAS:
-            _say(f"starting camera {camera.device}")
-            config = _write(data / f"{camera.device}.yaml", _agent_yaml(camera, examples, broker_port))
-            running.append(
-                processes.enter_context(_process(camera.device, [agent, "run", "--config", str(config)], data))
-            )
-        _say(f"the dashboard is at {address} (Ctrl-C ends the demo)")
-        _watch(running, args.seconds)
-        _say("stopping")
+        try:
+            _run_all(args, processes, (agent, collector), examples, data, port)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            # A second Ctrl-C must not leave half of it running.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
+            _say("stopping")
     _say("stopped; nothing is left running")
+
+
+def _run_all(
+    args: argparse.Namespace, processes: ExitStack, programs: tuple[str, str], examples: Path, data: Path, port: int
+) -> None:
+    agent, collector = programs
+    broker_port = _free_port()
+    _say(f"starting the collector (logs in {_short(data / 'logs')})")
+    config = _write(data / "collector.yaml", _collector_yaml(port, broker_port))
+    running = [processes.enter_context(_process("collector", [collector, "run", "--config", str(config)], data))]
+    address = f"http://127.0.0.1:{port}"
+    _wait(lambda: _answers(f"{address}/readyz"), running, "the collector to be ready")
+    for camera in CAMERAS:
+        _say(f"starting camera {camera.device}")
+        config = _write(data / f"{camera.device}.yaml", _agent_yaml(camera, examples, broker_port))
+        running.append(processes.enter_context(_process(camera.device, [agent, "run", "--config", str(config)], data)))
+    _say(f"the dashboard is at {address} (Ctrl-C ends the demo)")
+    _watch(running, args.seconds)
 
 
 def _port(args: argparse.Namespace) -> int:
@@ -158,7 +168,8 @@ streams:
     source: {{files: "{examples / camera.clip}", loop: true, realtime: true}}
     model: "{examples / "ripeness.onnx"}"
     fps: 10
-    score: 0.35
+    score: 0.4
+    iou: 0.6
     snapshot_s: 5
 """
 
