@@ -1,13 +1,9 @@
 """`vigie-agent check`: whether this device can work, and what to do where it cannot."""
 
-import argparse
-import json
 import shutil
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 from agent import config, sources
@@ -16,55 +12,12 @@ from agent.clock import Clock
 from agent.config import Settings, StreamSettings
 from agent.model import Model, ModelError
 from shared import mqtt
+from shared.commands import Finding
 from shared.configfile import ConfigError
 
 CAMERA_S = 15.0
 BROKER_S = 10.0
 _MB = 1024 * 1024
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        name: What.
-        ok: False when it would stop the agent from working.
-        detail: What was found, and what to do about it.
-    """
-
-    name: str
-    ok: bool
-    detail: str
-
-
-def add_parser(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    add_config: Callable[[argparse.ArgumentParser], None],
-) -> None:
-    """Add `check` to the command line."""
-    parser = commands.add_parser("check", help="say whether this device can work, and what to do where it cannot")
-    add_config(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Check a device; exit code 1 when something would stop the agent from working."""
-    findings = []
-    for finding in look(args.config):
-        findings.append(finding)
-        if not args.json:
-            _print(finding)
-    ok = all(finding.ok for finding in findings)
-    if args.json:
-        sys.stdout.write(json.dumps({"ok": ok, "checks": [asdict(finding) for finding in findings]}, indent=2) + "\n")
-    return 0 if ok else 1
-
-
-def _print(finding: Finding) -> None:
-    sys.stdout.write(f"{'ok   ' if finding.ok else 'WRONG'}  {finding.name:<16}  {finding.detail}\n")
-    sys.stdout.flush()
 
 
 def look(path: Path) -> Iterator[Finding]:

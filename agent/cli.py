@@ -6,57 +6,30 @@ line or the configuration is wrong.
 
 import argparse
 import json
-import logging
-import signal
 import sys
-from pathlib import Path
 
 from agent import check, config, predict
-from shared import __version__, configfile
-from shared.configfile import ConfigError
-
-WRONG = 2
+from shared import commands, configfile
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command that `argv` names; exit code."""
-    args = _parser().parse_args(argv)
-    logging.basicConfig(
-        level=logging.DEBUG if args.verbose else logging.INFO,
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    try:
-        code: int = args.run(args)
-    except ConfigError as error:
-        print(f"vigie-agent: {error}", file=sys.stderr)  # noqa: T201  # a command's answer
-        return WRONG
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    return code
+    return commands.main(_parser(), argv)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="vigie-agent", description="Runs ONNX models on camera frames and tells the collector what they saw."
+    parser, adding = commands.parser(
+        "vigie-agent", "Runs ONNX models on camera frames and tells the collector what they saw."
     )
-    parser.add_argument("--version", action="version", version=f"vigie-agent {__version__}")
-    parser.add_argument("-v", "--verbose", action="store_true", help="log more")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    run = commands.add_parser("run", help="watch the cameras of a configuration, until asked to stop")
-    _add_config(run)
+    run = adding.add_parser("run", help="watch the cameras of a configuration, until asked to stop")
+    commands.add_config(run)
     run.set_defaults(run=_run)
-    predict.add_parser(commands)
-    check.add_parser(commands, _add_config)
-    show = commands.add_parser("config", help="print the default configuration, with what each key means")
+    predict.add_parser(adding)
+    commands.add_check(adding, "say whether this device can work, and what to do where it cannot", check.look)
+    show = adding.add_parser("config", help="print the default configuration, with what each key means")
     show.add_argument("--schema", action="store_true", help="print its JSON Schema instead, for editors")
     show.set_defaults(run=_show_config)
     return parser
-
-
-def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the agent's YAML file")
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -1,12 +1,8 @@
 """`vigie-collector check`: whether this machine can collect, and what to do where it cannot."""
 
-import argparse
-import json
 import shutil
-import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 from collector import build, config
@@ -14,6 +10,7 @@ from collector.broker import CannotListen, EmbeddedBroker
 from collector.config import Settings
 from collector.stores import Unavailable
 from shared import mqtt
+from shared.commands import Finding
 from shared.configfile import ConfigError
 
 BROKER_S = 10.0
@@ -21,46 +18,6 @@ FREE_MB_MIN = 500
 _MB = 1_000_000
 _BUILT_S = 1_767_225_600
 """2026-01-01: a clock before it was never set."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        name: What.
-        ok: False when it would stop the collector from working.
-        detail: What was found, and what to do about it.
-    """
-
-    name: str
-    ok: bool
-    detail: str
-
-
-def add_parser(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    add_config: Callable[[argparse.ArgumentParser], None],
-) -> None:
-    """Add `check` to the command line."""
-    parser = commands.add_parser("check", help="say whether this machine can collect, and what to do where it cannot")
-    add_config(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Check a machine; exit code 1 when something would stop the collector from working."""
-    findings = []
-    for finding in look(args.config):
-        findings.append(finding)
-        if not args.json:
-            sys.stdout.write(f"{'ok   ' if finding.ok else 'WRONG'}  {finding.name:<16}  {finding.detail}\n")
-            sys.stdout.flush()
-    ok = all(finding.ok for finding in findings)
-    if args.json:
-        sys.stdout.write(json.dumps({"ok": ok, "checks": [asdict(finding) for finding in findings]}, indent=2) + "\n")
-    return 0 if ok else 1
 
 
 def look(path: Path) -> Iterator[Finding]:

@@ -6,61 +6,35 @@ Exit codes: 0 done; 1 something stops the collector from working; 2 the command 
 import argparse
 import importlib.util
 import json
-import logging
 import signal
 import sys
 import threading
-from pathlib import Path
 
 from collector import check, config, held
-from shared import __version__, configfile
-from shared.configfile import ConfigError
-
-WRONG = 2
+from shared import commands, configfile
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command that `argv` names; exit code."""
-    args = _parser().parse_args(argv)
-    logging.basicConfig(
-        level=logging.DEBUG if args.verbose else logging.INFO,
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    try:
-        code: int = args.run(args)
-    except ConfigError as error:
-        sys.stderr.write(f"vigie-collector: {error}\n")
-        return WRONG
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    return code
+    return commands.main(_parser(), argv)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="vigie-collector", description="Keeps what the agents saw, answers questions about it, and shows it."
+    parser, adding = commands.parser(
+        "vigie-collector", "Keeps what the agents saw, answers questions about it, and shows it."
     )
-    parser.add_argument("--version", action="version", version=f"vigie-collector {__version__}")
-    parser.add_argument("-v", "--verbose", action="store_true", help="log more")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    run = commands.add_parser("run", help="collect and serve, until asked to stop")
-    _add_config(run)
+    run = adding.add_parser("run", help="collect and serve, until asked to stop")
+    commands.add_config(run)
     run.set_defaults(run=_run)
-    check.add_parser(commands, _add_config)
-    held.add_parser(commands, _add_config)
-    show = commands.add_parser("config", help="print the default configuration, with what each key means")
+    commands.add_check(adding, "say whether this machine can collect, and what to do where it cannot", check.look)
+    held.add_parser(adding, commands.add_config)
+    show = adding.add_parser("config", help="print the default configuration, with what each key means")
     show.add_argument("--schema", action="store_true", help="print its JSON Schema instead, for editors")
     show.add_argument("--wire-schema", action="store_true", help=argparse.SUPPRESS)
     show.set_defaults(run=_show_config)
     if importlib.util.find_spec("collector.demo") is not None:
-        importlib.import_module("collector.demo").add_parser(commands)
+        importlib.import_module("collector.demo").add_parser(adding)
     return parser
-
-
-def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the collector's YAML file")
 
 
 def _run(args: argparse.Namespace) -> int:

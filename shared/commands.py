@@ -1,0 +1,92 @@
+"""What the two command lines have in common: how they start, how they answer mistakes, and how `check` reports.
+
+Answers go to standard output, logs and errors to standard error.
+"""
+
+import argparse
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from shared import __version__
+from shared.configfile import ConfigError
+
+WRONG = 2
+"""Exit code of a command line or configuration that is wrong."""
+
+Commands = argparse._SubParsersAction  # noqa: SLF001  # argparse has no public name for it
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that `check` looked at.
+
+    Attributes:
+        name: What.
+        ok: False when it would stop the program from working.
+        detail: What was found, and what to do about it.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def parser(program: str, description: str) -> "tuple[argparse.ArgumentParser, Commands[argparse.ArgumentParser]]":
+    """The parser of a program, and where its commands are added."""
+    made = argparse.ArgumentParser(prog=program, description=description)
+    made.add_argument("--version", action="version", version=f"{program} {__version__}")
+    made.add_argument("-v", "--verbose", action="store_true", help="log more")
+    return made, made.add_subparsers(required=True, metavar="COMMAND")
+
+
+def main(made: argparse.ArgumentParser, argv: list[str] | None) -> int:
+    """Run the command that `argv` names, its `run(args)`; exit code."""
+    args = made.parse_args(argv)
+    logging.basicConfig(
+        level=logging.DEBUG if args.verbose else logging.INFO,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        code: int = args.run(args)
+    except ConfigError as error:
+        sys.stderr.write(f"{made.prog}: {error}\n")
+        return WRONG
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return code
+
+
+def add_config(command: argparse.ArgumentParser) -> None:
+    """Add `--config FILE`."""
+    command.add_argument("--config", type=Path, required=True, metavar="FILE", help="the YAML file")
+
+
+def add_check(
+    commands: "Commands[argparse.ArgumentParser]", meaning: str, look: Callable[[Path], Iterator[Finding]]
+) -> None:
+    """Add `check`, which tells what `look` finds; exit code 1 when something is wrong."""
+    command = commands.add_parser("check", help=meaning)
+    add_config(command)
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.set_defaults(run=lambda args: _report(look(args.config), as_json=args.json))
+
+
+def _report(findings: Iterator[Finding], *, as_json: bool) -> int:
+    # What is found is said below, in full.
+    logging.getLogger("shared.mqtt").setLevel(logging.CRITICAL)
+    found = []
+    for finding in findings:
+        found.append(finding)
+        if not as_json:
+            sys.stdout.write(f"{'ok   ' if finding.ok else 'WRONG'}  {finding.name:<16}  {finding.detail}\n")
+            sys.stdout.flush()
+    ok = all(finding.ok for finding in found)
+    if as_json:
+        sys.stdout.write(json.dumps({"ok": ok, "checks": [asdict(finding) for finding in found]}, indent=2) + "\n")
+    return 0 if ok else 1
