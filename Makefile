@@ -53,7 +53,7 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml $(VENV)/bin/python
-	@echo "vigie: installing agent and collector into $(VENV) (about 120 MB to fetch, once)"
+	@echo "vigie: installing agent and collector into $(VENV) (about 125 MB to fetch, once)"
 	@$(PIP) install --progress-bar on -e '.[agent,collector]'
 	@touch $@
 

@@ -4,9 +4,11 @@
 and for aarch64, pip resolves wheels only.
 """
 
+import contextlib
 import glob
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import zipfile
@@ -20,6 +22,16 @@ VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 COLLECTOR_VERSIONS = VERSIONS[1:]
 NOT_FOR_THE_AGENT = ("flask", "waitress", "influxdb_client", "sqlalchemy", "plotly", "amqtt")
 NOT_FOR_THE_COLLECTOR = ("onnxruntime", "cv2")
+
+
+CLIP_FRAMES = 300
+AGENT = """\
+drain_s: 0
+state_dir: state
+broker: {{url: "mqtt://127.0.0.1:9"}}
+streams:
+  - {{name: cam0, source: {{files: "{clip}"}}, model: "{model}"}}
+"""
 
 
 @cache
@@ -82,6 +94,9 @@ def test_the_agent_alone_predicts_from_another_folder(version: str, tmp_path: Pa
     ).splitlines()[0]
     assert json.loads(line)["detections"]
     assert "vigie-agent" in run(bin_ / "vigie-agent", "--version", cwd=tmp_path)
+    (tmp_path / "agent.yaml").write_text(AGENT.format(model=ripeness / "ripeness.onnx", clip=ripeness / "roof.mp4"))
+    run(bin_ / "vigie-agent", "run", "--config", "agent.yaml", cwd=tmp_path)
+    assert sealed_frames(tmp_path / "state/outbox.db") == CLIP_FRAMES
 
 
 @pytest.mark.parametrize("version", COLLECTOR_VERSIONS)
@@ -127,6 +142,14 @@ def resolves(extra: str, version: str, platform: str, folder: Path) -> None:
         f"{wheel()}[{extra}]",
         cwd=folder,
     )
+
+
+def sealed_frames(outbox: Path) -> int:
+    """The last frame that the detail batches of an outbox cover."""
+    with contextlib.closing(sqlite3.connect(outbox)) as database:
+        rows = database.execute("SELECT streams FROM detail").fetchall()
+    covered = [json.loads(streams) for (streams,) in rows if streams]
+    return max((runs["cam0"]["last"] for runs in covered if "cam0" in runs), default=0)
 
 
 def importable(bin_: Path, module: str, folder: Path) -> bool:
