@@ -18,7 +18,7 @@ import onnxruntime as ort
 from agent.classnames import names_for
 from agent.decoders import Array, Decoder, Found, Graph, Placement, Port, Preparation, Task, Thresholds
 from agent.decoders.choose import choose
-from agent.decoders.reading import from_ultralytics, image_port, image_size, tidy_names
+from agent.decoders.reading import beside, from_ultralytics, image_port, image_size, picture, tidy_names
 from agent.preparing import Pixels, Preparer
 
 DETECTOR_SIDE = 640
@@ -92,7 +92,7 @@ class Model:
         preparation: How pictures are prepared.
         thresholds: What counts.
         names: Class names by class id.
-        names_source: `metadata`, `configuration`, `COCO`, `ImageNet` or `numbers`.
+        names_source: `metadata`, `configuration`, `family`, `COCO`, `ImageNet` or `numbers`.
         provider: The execution provider that runs it.
         requested_provider: The one that was asked for.
         warnings: What was assumed, or is not as asked for: sentences for whoever set it up.
@@ -109,7 +109,8 @@ class Model:
     ) -> None:
         self._session = session
         self._output_names = [port.name for port in graph.outputs]
-        self._input_name = graph.inputs[0].name
+        self._input_name = picture(graph.inputs).name
+        self._beside = beside(graph.inputs)
         self.path = path
         self.graph = graph
         self.decoder = decoder
@@ -222,7 +223,7 @@ class Model:
             ModelError: The runtime failed.
         """
         try:
-            outputs: list[Array] = self._session.run(self._output_names, {self._input_name: tensor})
+            outputs: list[Array] = self._session.run(self._output_names, {self._input_name: tensor, **self._beside})
         except Exception as error:
             raise ModelError(f"{self.path}: {_reason(error)}") from error
         return outputs
@@ -367,13 +368,11 @@ def _read_graph(session: ort.InferenceSession, settings: Settings) -> Graph:
     metadata = dict(session.get_modelmeta().custom_metadata_map)
     size = _said_size(metadata, settings) or (_default_side(session),) * 2
     inputs = tuple(_input_port(port, *size) for port in session.get_inputs())
-    if len(inputs) != 1:
-        names = ", ".join(port.name for port in inputs)
-        raise ValueError(f"it has {len(inputs)} inputs ({names}), which no family here has: one picture is expected")
-    image_port(inputs[0])
-    zeros = np.zeros(inputs[0].shape, dtype=inputs[0].dtype)
+    image = picture(inputs)
+    image_port(image)
+    zeros = np.zeros(image.shape, dtype=image.dtype)
     try:
-        sample = tuple(np.asarray(output) for output in session.run(None, {inputs[0].name: zeros}))
+        sample = tuple(np.asarray(output) for output in session.run(None, {image.name: zeros, **beside(inputs)}))
     except Exception as error:
         raise ValueError(f"running it on {list(zeros.shape)} zeros failed: {_reason(error)}") from error
     outputs = tuple(
@@ -389,16 +388,18 @@ def _said_size(metadata: Mapping[str, str], settings: Settings) -> tuple[int, in
 
 
 def _default_side(session: ort.InferenceSession) -> int:
-    """A classifier's first output has a batch and classes, a detector's has one dimension more."""
-    return CLASSIFIER_SIDE if len(session.get_outputs()[0].shape) == 2 else DETECTOR_SIDE  # noqa: PLR2004
+    """A classifier has one output with a batch and classes; a detector's has one dimension more, or it has several."""
+    outputs = session.get_outputs()
+    return CLASSIFIER_SIDE if len(outputs) == 1 and len(outputs[0].shape) == 2 else DETECTOR_SIDE  # noqa: PLR2004
 
 
 def _size_notes(session: ort.InferenceSession, graph: Graph, settings: Settings) -> tuple[str, ...]:
     """A sentence about an input size that nothing says."""
-    batch_free = session.get_inputs()[0].shape[1:]
+    taken = picture(graph.inputs)
+    batch_free = next(port.shape[1:] for port in session.get_inputs() if port.name == taken.name)
     if _said_size(graph.metadata, settings) or all(isinstance(size, int) for size in batch_free):
         return ()
-    image = image_port(graph.inputs[0])
+    image = image_port(taken)
     return (f"the size of its input is dynamic and nothing says which: {image.width}x{image.height} is taken",)
 
 
@@ -410,7 +411,7 @@ def _input_port(port: ort.NodeArg, width: int, height: int) -> Port:
     """
     shape = list(port.shape)
     dtype = DTYPES.get(port.type, port.type)
-    if len(shape) != 4:  # noqa: PLR2004  # no picture, which `image_port` says
+    if len(shape) != 4:  # noqa: PLR2004  # beside the picture, or none, which `image_port` says
         return Port(port.name, dtype, tuple(size if isinstance(size, int) else 1 for size in shape))
     if isinstance(shape[0], int) and shape[0] != 1:
         raise ValueError(f"it takes {shape[0]} pictures at once; export it with a batch size of 1")

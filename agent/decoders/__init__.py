@@ -166,6 +166,9 @@ DECODERS = {
     "ultralytics-v8": "agent.decoders.ultralytics:V8",
     "ultralytics-end2end": "agent.decoders.ultralytics:EndToEnd",
     "yolox": "agent.decoders.yolox:Yolox",
+    "detr": "agent.decoders.detr:Detr",
+    "detr-ultralytics": "agent.decoders.detr:DetrUltralytics",
+    "detr-raw": "agent.decoders.detr:DetrRaw",
     "classifier": "agent.decoders.classifier:Classifier",
 }
 """Model families: name in the configuration -> `module:Class`, imported when chosen."""

@@ -27,6 +27,18 @@ def single(outputs: Sequence[Array], shape: tuple[int | None, ...]) -> Floats:
     return finite(values.astype(np.float32, copy=False))
 
 
+def several(outputs: Sequence[Array], shapes: Sequence[tuple[int, ...]]) -> list[Floats]:
+    """All outputs as float32, checked against `shapes`.
+
+    Raises:
+        ValueError: Their number or one of their shapes is another, or values are not finite.
+    """
+    got = [np.shape(output) for output in outputs]
+    if got != list(shapes):
+        raise ValueError(f"the outputs have the shapes {list(map(list, got))}, expected {list(map(list, shapes))}")
+    return [finite(np.asarray(output).astype(np.float32, copy=False)) for output in outputs]
+
+
 def finite(values: Floats) -> Floats:
     """`values`, of which none is NaN or infinite.
 
@@ -60,6 +72,13 @@ def select(boxes: Floats, scores: Floats, class_ids: Ids, placement: Placement, 
     """
     stay = suppress(boxes, scores, class_ids, thresholds.iou, thresholds.most)
     return in_picture(boxes[stay], scores[stay], class_ids[stay], placement)
+
+
+def pick(boxes: Floats, scores: Floats, class_ids: Ids, placement: Placement, thresholds: Thresholds) -> Found:
+    """What is above the threshold, best first, without suppression; arguments as of `select`."""
+    good = np.flatnonzero(scores >= thresholds.score)
+    good = good[np.argsort(-scores[good], kind="stable")][: thresholds.most]
+    return in_picture(boxes[good], scores[good], class_ids[good], placement)
 
 
 def in_picture(boxes: Floats, scores: Floats, class_ids: Ids, placement: Placement) -> Found:

@@ -13,11 +13,7 @@ from numpy.typing import NDArray
 
 from agent.decoders import Array, Found, Graph, Placement, Preparation, Task, Thresholds
 from agent.decoders.boxes import finite
-from agent.decoders.reading import ImageInput, from_ultralytics, image_input
-
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
-"""In grey values, red, green and blue: torchvision's 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225 times 255."""
+from agent.decoders.reading import IMAGENET_DEVIATION, IMAGENET_MEAN, ImageInput, from_ultralytics, image_input
 
 CROP = 224 / 256
 """Side of the crop as a share of the resized shorter side, on ImageNet."""

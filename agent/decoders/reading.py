@@ -24,9 +24,17 @@ SCORE_SLACK = 0.05
 """How far a quantised sigmoid may lie outside 0 to 1."""
 
 
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
+"""In grey values, red, green and blue: torchvision's 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225 times 255."""
+
+IMAGE_RANK = 4
+"""Batch, channels, height, width, in either layout."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageInput:
-    """The one input of a vision model: width and height in pixels, 1 or 3 channels."""
+    """The one picture that a vision model takes: width and height in pixels, 1 or 3 channels."""
 
     width: int
     height: int
@@ -41,10 +49,54 @@ def image_input(graph: Graph) -> ImageInput:
     Raises:
         ValueError: It takes no picture, or more than that.
     """
-    if len(graph.inputs) != 1:
-        names = ", ".join(port.name for port in graph.inputs)
-        raise ValueError(f"it has {len(graph.inputs)} inputs ({names}); one image is expected")
-    return image_port(graph.inputs[0])
+    return image_port(picture(graph.inputs))
+
+
+def colour_input(graph: Graph) -> ImageInput:
+    """The colour picture that `graph` takes.
+
+    Raises:
+        ValueError: It takes none.
+    """
+    image = image_input(graph)
+    if image.channels != 3:  # noqa: PLR2004  # red, green, blue
+        raise ValueError("its input has one channel; this family takes colour")
+    return image
+
+
+def picture(inputs: Sequence[Port]) -> Port:
+    """The input that takes the picture; the others, if any, take what `beside` gives.
+
+    Raises:
+        ValueError: There is none, or more than one.
+    """
+    if len(inputs) == 1:
+        return inputs[0]
+    pictures = [port for port in inputs if len(port.shape) == IMAGE_RANK]
+    if len(pictures) != 1 or any(port.shape != (1, 2) for port in inputs if port is not pictures[0]):
+        names = ", ".join(port.name for port in inputs)
+        raise ValueError(f"it has {len(inputs)} inputs ({names}), which no family here has: one picture is expected")
+    return pictures[0]
+
+
+def beside(inputs: Sequence[Port]) -> dict[str, Array]:
+    """What the inputs beside the picture get, by name; the same for every picture.
+
+    Such an input is a size or a factor that the graph scales its boxes with. Given ones, whose order cannot be
+    mistaken, boxes come out in the unit that the graph works in, and the decoder maps them like any others.
+    PaddleDetection's `im_shape` is the one exception: the height and width of the tensor itself.
+
+    Raises:
+        ValueError: There is no picture, or an input that is no such pair.
+    """
+    image = picture(inputs)
+    given: dict[str, Array] = {}
+    for port in inputs:
+        if port is not image:
+            taken = image_port(image)
+            values = (taken.height, taken.width) if port.name == "im_shape" else (1, 1)
+            given[port.name] = np.array([values], dtype=port.dtype)
+    return given
 
 
 def image_port(port: Port) -> ImageInput:

@@ -11,6 +11,7 @@ import tinyonnx
 
 from agent import config
 from agent.cli import main
+from agent.decoders import DECODERS
 from shared import __version__
 
 GOOD = """\
@@ -93,10 +94,7 @@ REFUSED = {
     "an unknown decoder": (
         "model: grey.onnx",
         "model: grey.onnx, decoder: yolo",
-        (
-            "'streams[0].decoder' must be one of ultralytics-v5, ultralytics-v8, ultralytics-end2end, yolox, "
-            "classifier, got 'yolo'"
-        ),
+        (f"'streams[0].decoder' must be one of {', '.join(DECODERS)}, got 'yolo'"),
     ),
     "an unknown source": (
         SOURCE,
@@ -134,8 +132,8 @@ def test_a_model_of_unknown_family_is_refused_with_what_it_has(
     assert main(["run", "--config", "agent.yaml"]) == 2
     assert capsys.readouterr().err == (
         "vigie-agent: agent.yaml: 'streams[0].model': odd.onnx: its family is not known from what the file says "
-        "(input images [1, 3, 64, 64], output out [1, 7, 9, 2]); if it is one of ultralytics-v5, ultralytics-v8, "
-        "ultralytics-end2end, yolox, classifier, name it as `decoder`\n"
+        "(input images [1, 3, 64, 64], output out [1, 7, 9, 2]); if it is one of "
+        f"{', '.join(DECODERS)}, name it as `decoder`\n"
     )
 
 

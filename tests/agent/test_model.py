@@ -9,9 +9,9 @@ import onnx
 import onnxruntime
 import pytest
 import tinyonnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
-from agent.decoders import Thresholds
+from agent.decoders import DECODERS, Thresholds
 from agent.model import Model, ModelError
 
 NAMES = "{0: 'red', 1: 'green', 2: 'blue'}"
@@ -147,6 +147,32 @@ def test_initializers_that_old_files_list_as_inputs_do_not_count(tmp_path):
     assert Model.load(tmp_path / "old.onnx").family == "ultralytics-v8"
 
 
+def test_a_second_input_is_given_ones(tmp_path):
+    """As the size that a DETR scales its boxes with: whatever the order of width and height."""
+    kinds = {"labels": np.int64([[7]]), "boxes": np.float32([[[0.25, 0, 0.75, 0.5]]]), "scores": np.float32([[0.9]])}
+    tensors = [numpy_helper.from_array(values, f"{name}_values") for name, values in kinds.items()]
+    nodes = [
+        helper.make_node("Identity", ["labels_values"], ["labels"]),
+        helper.make_node("Identity", ["scores_values"], ["scores"]),
+        helper.make_node("Cast", ["orig_target_sizes"], ["size"], to=TensorProto.FLOAT),
+        helper.make_node("Concat", ["size", "size"], ["sizes"], axis=1),
+        helper.make_node("Mul", ["boxes_values", "sizes"], ["boxes"]),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("images", TensorProto.FLOAT, ("N", 3, 64, 96)),
+        helper.make_tensor_value_info("orig_target_sizes", TensorProto.INT64, ("N", 2)),
+    ]
+    outputs = [
+        helper.make_tensor_value_info(name, tensor.data_type, tensor.dims)
+        for name, tensor in zip(kinds, tensors, strict=True)
+    ]
+    graph = helper.make_graph(nodes, "tiny", inputs, outputs, tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "m.onnx")
+    model = Model.load(tmp_path / "m.onnx", threads=1)
+    assert (model.family, model.input_size, model.iou) == ("detr", (96, 64), None)
+    assert look(model, np.zeros((200, 100, 3), np.uint8)).boxes.tolist() == [[25, 0, 75, 100]]
+
+
 # Files that are no model.
 
 
@@ -236,8 +262,7 @@ def write_poses(path):
             write_unknown,
             (
                 "its family is not known from what the file says (input images [1, 3, 64, 64], output heat "
-                "[1, 5, 16, 16]); if it is one of ultralytics-v5, ultralytics-v8, ultralytics-end2end, yolox, "
-                "classifier, name it as `decoder`"
+                f"[1, 5, 16, 16]); if it is one of {', '.join(DECODERS)}, name it as `decoder`"
             ),
         ),
         (

@@ -38,6 +38,7 @@ DETECTORS = {
     "yolo26n_int8": "ultralytics-end2end",
     "yolox_nano_416_kazuhito": "yolox",
     "lightweight_person_detector": "yolox",
+    "deimv2_atto_coco": "detr",
 }
 
 
@@ -198,11 +199,11 @@ def test_classes_of_its_own_get_numbers(assets: Path):
 
 @pytest.mark.parametrize(
     "name",
-    ["nanodet_m_320", "fastestdet_352", "deimv2_atto_coco", "yunet_n_320", "yunet_n_dynamic", "ultraface_rfb_320"],
+    ["nanodet_m_320", "fastestdet_352", "yunet_n_320", "yunet_n_dynamic", "ultraface_rfb_320"],
 )
 def test_a_family_that_is_not_known_is_refused_not_misread(assets: Path, name: str):
     """Until each has a decoder of its own."""
-    with pytest.raises(ModelError, match=r"its family is not known|2 inputs"):
+    with pytest.raises(ModelError, match="its family is not known"):
         Model.load(assets / "models" / f"{name}.onnx")
 
 

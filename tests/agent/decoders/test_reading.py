@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.decoders import Graph, Port
-from agent.decoders.reading import cells, class_names, image_input, image_size, literal
+from agent.decoders.reading import beside, cells, class_names, image_input, image_size, literal
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,17 @@ def test_whole_numbers_are_no_image():
         image_input(graph((1, 10), dtype="int64"))
 
 
-def test_two_inputs_are_refused_by_name():
-    port = Port("images", "float32", (1, 3, 64, 64))
+@pytest.mark.parametrize("shape", [(1, 3, 64, 64), (1, 4), (2,)])
+def test_two_pictures_or_more_than_a_pair_are_refused_by_name(shape):
+    ports = Port("images", "float32", (1, 3, 64, 64)), Port("sizes", "float32", shape)
     with pytest.raises(ValueError, match=r"2 inputs \(images, sizes\)"):
-        image_input(Graph((port, Port("sizes", "int64", (1, 2))), (), {}))
+        image_input(Graph(ports, (), {}))
+
+
+def test_a_pair_beside_the_picture_is_given_ones_or_the_tensors_own_size():
+    names = ("scale_factor", "im_shape")
+    ports = Port("image", "float32", (1, 3, 48, 64)), *(Port(name, "float32", (1, 2)) for name in names)
+    assert {name: values.tolist() for name, values in beside(ports).items()} == {
+        "scale_factor": [[1, 1]],
+        "im_shape": [[48, 64]],
+    }

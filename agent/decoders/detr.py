@@ -1,0 +1,211 @@
+"""The DETR family: RT-DETR, D-FINE, DEIM, DEIMv2 and RF-DETR. A query is a box, and nothing is suppressed.
+
+The whole picture is stretched to the tensor. Definitions: `RTDETRPostProcessor` and `tools/export_onnx.py` of RT-DETR,
+of which D-FINE and DEIM are forks; `ultralytics/models/rtdetr`; `PostProcess` and the exporter of RF-DETR.
+
+Forks expect `orig_target_sizes` as width and height, some samples feed height and width: Vigie gives ones
+(`reading.beside`), so boxes come as parts of the picture, whatever the order.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.decoders import Array, Found, Graph, Placement, Preparation, Task, Thresholds
+from agent.decoders.boxes import corners, pick, several, single
+from agent.decoders.coco import CATEGORIES, COCO_91, coco_80
+from agent.decoders.reading import (
+    IMAGENET_DEVIATION,
+    IMAGENET_MEAN,
+    are_scores,
+    class_names,
+    colour_input,
+    from_ultralytics,
+    only_output,
+)
+
+BOX = 4
+"""Numbers that a box takes in an output."""
+
+SELECTED = ("labels", "boxes", "scores")
+"""Outputs of an export that ends in its own selection."""
+
+RAW = (("dets", "labels"), ("pred_boxes", "logits"))
+"""Boxes and logits: by RF-DETR's exporter, and by that of Transformers."""
+
+SOFTMAX_CLASSES = (91, 92)
+"""Logits that Transformers exports of the first DETR and of Deformable DETR have, whose scores are others."""
+
+SLACK = 0.55
+"""How far corners of a box whose centre lies in the picture may stick out, as a part of it."""
+
+
+class Detr:
+    """RT-DETR, D-FINE, DEIM, DEIMv2: labels [1, q], boxes [1, q, 4] corners, scores [1, q], already selected."""
+
+    family: ClassVar[str] = "detr"
+    task: ClassVar[Task] = "detect"
+
+    @classmethod
+    def claim(cls, graph: Graph) -> str | None:
+        """By outputs of these names, and boxes that follow the size that the graph is given."""
+        places = _selected(graph)
+        if places is None or len(graph.inputs) != 2 or not _fits(graph, places):  # noqa: PLR2004  # picture and size
+            return None
+        return f"its outputs are labels, boxes and scores of {graph.outputs[places[0]].shape[1]} queries"
+
+    def __init__(self, graph: Graph) -> None:
+        places = _selected(graph)
+        if places is None or len(graph.inputs) != 2:  # noqa: PLR2004  # picture and size
+            raise ValueError(
+                "a DETR has the inputs picture and size, and the outputs labels [1, q], boxes [1, q, 4], scores [1, q]"
+            )
+        self.preparation = _stretched(graph)
+        self.suppresses = False
+        self._places = places
+        self._shapes = [port.shape for port in graph.outputs]
+        names = class_names(graph.metadata)
+        beyond = bool(graph.sample) and bool((graph.sample[places[0]].astype(int) >= len(CATEGORIES)).any())
+        self.class_count: int | None = len(names) if names else None if beyond else len(CATEGORIES)
+
+    def decode(self, outputs: Sequence[Array], placement: Placement, thresholds: Thresholds) -> Found:
+        """Queries above the threshold, best first."""
+        values = several(outputs, self._shapes)
+        labels, boxes, scores = (values[place][0] for place in self._places)
+        class_ids = np.rint(labels).astype(np.int64)
+        if class_ids.min(initial=0) < 0:
+            raise ValueError(f"the output has the class id {class_ids.min()}")
+        return pick(_to_pixels(boxes, self.preparation), scores, class_ids, placement, thresholds)
+
+
+class DetrUltralytics:
+    """RT-DETR by Ultralytics: [1, queries, 4 + classes], a row being centre x, y, width, height as parts, scores."""
+
+    family: ClassVar[str] = "detr-ultralytics"
+    task: ClassVar[Task] = "detect"
+
+    @classmethod
+    def claim(cls, graph: Graph) -> str | None:
+        """By metadata with as many names as a row has scores, and values that are parts of the picture."""
+        shape, names = only_output(graph, 3), class_names(graph.metadata)
+        if shape is None or not names or not from_ultralytics(graph.metadata) or shape[2] != BOX + len(names):
+            return None
+        if graph.sample and not are_scores(graph.sample[0]):
+            return None
+        return f"the output is {shape[1]} rows of a box in parts of the picture and {len(names)} scores"
+
+    def __init__(self, graph: Graph) -> None:
+        shape = only_output(graph, 3)
+        if shape is None or shape[2] <= BOX:
+            raise ValueError("RT-DETR by Ultralytics has one output [1, queries, 4 + classes]")
+        self.preparation = _stretched(graph)
+        self.suppresses = False
+        self.class_count: int | None = shape[2] - BOX
+        self._shape = shape
+
+    def decode(self, outputs: Sequence[Array], placement: Placement, thresholds: Thresholds) -> Found:
+        """Score is the best class's; one label a query."""
+        rows = single(outputs, self._shape)[0]
+        boxes = _to_pixels(corners(rows[:, :BOX]), self.preparation)
+        return pick(boxes, rows[:, BOX:].max(axis=1), rows[:, BOX:].argmax(axis=1), placement, thresholds)
+
+
+class DetrRaw:
+    """RF-DETR, and RT-DETR and D-FINE by Transformers: boxes [1, q, 4] in parts, logits [1, q, classes]."""
+
+    family: ClassVar[str] = "detr-raw"
+    task: ClassVar[Task] = "detect"
+
+    @classmethod
+    def claim(cls, graph: Graph) -> str | None:
+        """By the names of the outputs, and boxes that are parts of the picture."""
+        places = _raw(graph)
+        if places is None or (graph.sample and not are_scores(graph.sample[places[0]])):
+            return None
+        count = graph.outputs[places[1]].shape[2]
+        if not _is_rf(graph) and count in SOFTMAX_CLASSES:
+            return None
+        return f"its outputs are boxes in parts of the picture and {count} logits each"
+
+    def __init__(self, graph: Graph) -> None:
+        places = _raw(graph)
+        if places is None:
+            raise ValueError("this family has the outputs dets [1, q, 4] and labels [1, q, classes]")
+        self.preparation = _stretched(graph, imagenet=_is_rf(graph))
+        self.suppresses = False
+        self._places = places
+        self._shapes = [port.shape for port in graph.outputs]
+        names, columns = class_names(graph.metadata), graph.outputs[places[1]].shape[2]
+        self._of_91 = columns == COCO_91 and (names is None or len(names) != columns)
+        # RF-DETR has one logit more than a model of one's own has classes, after the others.
+        self.class_count: int | None = (
+            len(CATEGORIES) if self._of_91 else min(columns, len(names) if names else columns)
+        )
+
+    def decode(self, outputs: Sequence[Array], placement: Placement, thresholds: Thresholds) -> Found:
+        """Score is the sigmoid of the best class's logit; one label a query."""
+        values = several(outputs, self._shapes)
+        boxes, logits = (values[place][0] for place in self._places)
+        logits = coco_80(logits) if self._of_91 else logits[:, : self.class_count]
+        scores = sigmoid(logits.max(axis=1))
+        placed = _to_pixels(corners(boxes), self.preparation)
+        return pick(placed, scores, logits.argmax(axis=1), placement, thresholds)
+
+
+def sigmoid(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 / (1 + e^-x), which a large negative x does not overflow."""
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * values)), dtype=np.float32)
+
+
+def _stretched(graph: Graph, *, imagenet: bool = False) -> Preparation:
+    """The whole picture, RGB from 0 to 1, then with ImageNet's mean and deviation if the family has it so."""
+    image = colour_input(graph)
+    mean, scale = (0.0, 0.0, 0.0), (1.0 if image.dtype == "uint8" else 1 / 255,) * 3
+    if imagenet and image.dtype != "uint8":
+        mean, scale = IMAGENET_MEAN, (1 / IMAGENET_DEVIATION[0], 1 / IMAGENET_DEVIATION[1], 1 / IMAGENET_DEVIATION[2])
+    return Preparation(
+        image.width, image.height, fit="stretch", mean=mean, scale=scale, dtype=image.dtype, layout=image.layout
+    )
+
+
+def _selected(graph: Graph) -> tuple[int, int, int] | None:
+    """Where labels, boxes and scores are among the outputs; None when that is not what they are."""
+    names = [port.name for port in graph.outputs]
+    if sorted(names) != sorted(SELECTED):
+        return None
+    labels, boxes, scores = (names.index(name) for name in SELECTED)
+    shape = graph.outputs[labels].shape
+    if len(shape) != 2 or shape[0] != 1 or graph.outputs[scores].shape != shape:  # noqa: PLR2004  # [1, q]
+        return None
+    return (labels, boxes, scores) if graph.outputs[boxes].shape == (*shape, BOX) else None
+
+
+def _fits(graph: Graph, places: tuple[int, int, int]) -> bool:
+    """Whether the sample has scores, and corners as parts of the picture."""
+    if not graph.sample:
+        return True
+    boxes = graph.sample[places[1]].astype(np.float32)
+    return are_scores(graph.sample[places[2]]) and bool(((boxes >= -SLACK) & (boxes <= 1 + SLACK)).all())
+
+
+def _raw(graph: Graph) -> tuple[int, int] | None:
+    """Where boxes and logits are among the outputs; None when that is not what they are."""
+    names = [port.name for port in graph.outputs]
+    for pair in RAW:
+        if sorted(names) == sorted(pair):
+            boxes, logits = (names.index(name) for name in pair)
+            shape, wide = graph.outputs[boxes].shape, graph.outputs[logits].shape
+            if len(shape) == len(wide) == 3 and shape[::2] == (1, BOX) and wide[:2] == shape[:2]:  # noqa: PLR2004
+                return boxes, logits
+    return None
+
+
+def _is_rf(graph: Graph) -> bool:
+    return any(port.name == "dets" for port in graph.outputs)
+
+
+def _to_pixels(boxes: NDArray[np.float32], want: Preparation) -> NDArray[np.float32]:
+    """[n, 4] corners as parts of the picture to tensor pixels."""
+    return boxes * np.array([want.width, want.height] * 2, dtype=np.float32)
