@@ -166,6 +166,7 @@ DECODERS = {
     "ultralytics-v8": "agent.decoders.ultralytics:V8",
     "ultralytics-end2end": "agent.decoders.ultralytics:EndToEnd",
     "yolox": "agent.decoders.yolox:Yolox",
+    "nanodet": "agent.decoders.nanodet:NanoDet",
     "detr": "agent.decoders.detr:Detr",
     "detr-ultralytics": "agent.decoders.detr:DetrUltralytics",
     "detr-raw": "agent.decoders.detr:DetrRaw",

@@ -54,6 +54,11 @@ def finite(values: Floats) -> Floats:
     return values
 
 
+def sigmoid(values: Floats) -> Floats:
+    """1 / (1 + e^-x), which a large negative x does not overflow."""
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * values)), dtype=np.float32)
+
+
 def corners(centred: Floats) -> Floats:
     """[n, 4] centre x, centre y, width, height to [n, 4] x1, y1, x2, y2."""
     half = centred[:, 2:4] / 2

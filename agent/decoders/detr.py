@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.decoders import Array, Found, Graph, Placement, Preparation, Task, Thresholds
-from agent.decoders.boxes import corners, pick, several, single
+from agent.decoders.boxes import corners, pick, several, sigmoid, single
 from agent.decoders.coco import CATEGORIES, COCO_91, coco_80
 from agent.decoders.reading import (
     IMAGENET_DEVIATION,
@@ -24,6 +24,7 @@ from agent.decoders.reading import (
     colour_input,
     from_ultralytics,
     only_output,
+    scaling,
 )
 
 BOX = 4
@@ -154,17 +155,10 @@ class DetrRaw:
         return pick(placed, scores, logits.argmax(axis=1), placement, thresholds)
 
 
-def sigmoid(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 / (1 + e^-x), which a large negative x does not overflow."""
-    return np.asarray(0.5 * (1 + np.tanh(0.5 * values)), dtype=np.float32)
-
-
 def _stretched(graph: Graph, *, imagenet: bool = False) -> Preparation:
     """The whole picture, RGB from 0 to 1, then with ImageNet's mean and deviation if the family has it so."""
     image = colour_input(graph)
-    mean, scale = (0.0, 0.0, 0.0), (1.0 if image.dtype == "uint8" else 1 / 255,) * 3
-    if imagenet and image.dtype != "uint8":
-        mean, scale = IMAGENET_MEAN, (1 / IMAGENET_DEVIATION[0], 1 / IMAGENET_DEVIATION[1], 1 / IMAGENET_DEVIATION[2])
+    mean, scale = scaling(image, IMAGENET_MEAN, IMAGENET_DEVIATION) if imagenet else scaling(image)
     return Preparation(
         image.width, image.height, fit="stretch", mean=mean, scale=scale, dtype=image.dtype, layout=image.layout
     )

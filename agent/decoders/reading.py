@@ -64,6 +64,18 @@ def colour_input(graph: Graph) -> ImageInput:
     return image
 
 
+Three = tuple[float, float, float]
+
+
+def scaling(
+    image: ImageInput, mean: Three = (0.0, 0.0, 0.0), deviation: Three = (255.0, 255.0, 255.0)
+) -> tuple[Three, Three]:
+    """What to subtract from each channel and then to multiply it with; a uint8 input is taken to scale by itself."""
+    if image.dtype == "uint8":
+        return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    return mean, (1 / deviation[0], 1 / deviation[1], 1 / deviation[2])
+
+
 def picture(inputs: Sequence[Port]) -> Port:
     """The input that takes the picture; the others, if any, take what `beside` gives.
 

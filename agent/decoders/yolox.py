@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from agent.decoders import Array, Found, Graph, Placement, Preparation, Task, Thresholds
 from agent.decoders.boxes import corners, select, single
+from agent.decoders.grids import grid
 from agent.decoders.reading import are_scores, cells, class_names, from_ultralytics, image_input, only_output
 
 STRIDES = (8, 16, 32)
@@ -61,7 +62,7 @@ class Yolox:
         self.suppresses = True
         self.class_count: int | None = shape[2] - BOX - 1
         self._shape = shape
-        self._cells, self._strides = grid(image.width, image.height)
+        self._cells, self._strides = grid(image.width, image.height, STRIDES)
         self._in_pixels = _holds_pixels(graph)
 
     def decode(self, outputs: Sequence[Array], placement: Placement, thresholds: Thresholds) -> Found:
@@ -85,22 +86,12 @@ class Yolox:
         return np.concatenate(((rows[which, :2] + self._cells[which]) * stride, size), axis=1)
 
 
-def grid(width: int, height: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """[cells, 2] column and row of each cell, and [cells] its stride: level by level, row by row."""
-    places, strides = [], []
-    for stride in STRIDES:
-        rows, columns = np.mgrid[: -(-height // stride), : -(-width // stride)]
-        places.append(np.stack((columns.ravel(), rows.ravel()), axis=1))
-        strides.append(np.full(columns.size, stride))
-    return np.concatenate(places).astype(np.float32), np.concatenate(strides).astype(np.float32)
-
-
 def _holds_pixels(graph: Graph) -> bool:
     """Whether the centres of the sample fit the grid in pixels better than as offsets within cells."""
     if not graph.sample:
         return False
     image = image_input(graph)
-    places, strides = grid(image.width, image.height)
+    places, strides = grid(image.width, image.height, STRIDES)
     centres = graph.sample[0][0, :, :2].astype(np.float32)
     as_offsets = np.median(np.abs(centres - 0.5))
     as_pixels = np.median(np.abs(centres / strides[:, None] - places - 0.5))

@@ -38,6 +38,7 @@ DETECTORS = {
     "yolo26n_int8": "ultralytics-end2end",
     "yolox_nano_416_kazuhito": "yolox",
     "lightweight_person_detector": "yolox",
+    "nanodet_m_320": "nanodet",
     "deimv2_atto_coco": "detr",
 }
 
@@ -199,7 +200,7 @@ def test_classes_of_its_own_get_numbers(assets: Path):
 
 @pytest.mark.parametrize(
     "name",
-    ["nanodet_m_320", "fastestdet_352", "yunet_n_320", "yunet_n_dynamic", "ultraface_rfb_320"],
+    ["fastestdet_352", "yunet_n_320", "yunet_n_dynamic", "ultraface_rfb_320"],
 )
 def test_a_family_that_is_not_known_is_refused_not_misread(assets: Path, name: str):
     """Until each has a decoder of its own."""

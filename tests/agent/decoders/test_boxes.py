@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from agent.decoders import Placement
-from agent.decoders.boxes import corners, finite, in_picture, single
+from agent.decoders.boxes import corners, finite, in_picture, sigmoid, single
 
 # A 200x100 picture, halved, 14 tensor pixels from the top.
 PLACEMENT = Placement(width=200, height=100, scale_x=0.5, scale_y=0.5, left=0, top=14)
@@ -70,3 +70,7 @@ def test_half_precision_becomes_single():
 
 def test_corners_of_centred_boxes():
     assert corners(np.array([[10, 20, 4, 6, 99]], np.float32)).tolist() == [[8, 17, 12, 23]]
+
+
+def test_a_sigmoid_does_not_overflow():
+    assert sigmoid(np.array([-1e4, 0, 1e4], np.float32)).tolist() == [0, 0.5, 1]

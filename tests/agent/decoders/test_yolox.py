@@ -7,7 +7,8 @@ import pytest
 from graphs import PLAIN, graph
 
 from agent.decoders import Thresholds
-from agent.decoders.yolox import Yolox, grid
+from agent.decoders.grids import grid
+from agent.decoders.yolox import STRIDES, Yolox
 
 SHAPE = (1, 84, 8)
 CELL = 64 + 5
@@ -40,7 +41,7 @@ def test_a_row_is_decoded_against_its_cell():
 
 
 def test_the_grid_goes_level_by_level_and_row_by_row():
-    places, strides = grid(96, 64)
+    places, strides = grid(96, 64, STRIDES)
     assert len(places) == 96 + 24 + 6
     assert (places[13].tolist(), strides[13]) == ([1, 1], 8)
     assert (places[96 + 23].tolist(), strides[96 + 23]) == ([5, 3], 16)
@@ -68,7 +69,7 @@ def test_others_are_not_claimed(output, metadata):
 
 def in_pixels():
     """What an export with the decoding inside gives: centres of its own cells."""
-    places, strides = grid(64, 64)
+    places, strides = grid(64, 64, STRIDES)
     values = np.zeros(SHAPE, np.float32)
     values[0, :, :2] = (places + 0.5) * strides[:, None]
     values[0, CELL] = (24, 32, 32, 16, 0.8, 0.1, 0.9, 0)
