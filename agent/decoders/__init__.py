@@ -167,6 +167,7 @@ DECODERS = {
     "ultralytics-end2end": "agent.decoders.ultralytics:EndToEnd",
     "yolox": "agent.decoders.yolox:Yolox",
     "nanodet": "agent.decoders.nanodet:NanoDet",
+    "fastestdet": "agent.decoders.fastestdet:FastestDet",
     "detr": "agent.decoders.detr:Detr",
     "detr-ultralytics": "agent.decoders.detr:DetrUltralytics",
     "detr-raw": "agent.decoders.detr:DetrRaw",

@@ -39,6 +39,7 @@ DETECTORS = {
     "yolox_nano_416_kazuhito": "yolox",
     "lightweight_person_detector": "yolox",
     "nanodet_m_320": "nanodet",
+    "fastestdet_352": "fastestdet",
     "deimv2_atto_coco": "detr",
 }
 
@@ -200,7 +201,7 @@ def test_classes_of_its_own_get_numbers(assets: Path):
 
 @pytest.mark.parametrize(
     "name",
-    ["fastestdet_352", "yunet_n_320", "yunet_n_dynamic", "ultraface_rfb_320"],
+    ["yunet_n_320", "yunet_n_dynamic", "ultraface_rfb_320"],
 )
 def test_a_family_that_is_not_known_is_refused_not_misread(assets: Path, name: str):
     """Until each has a decoder of its own."""
