@@ -25,6 +25,15 @@ DETECTOR_SIDE = 640
 CLASSIFIER_SIDE = 224
 """Side in pixels of a dynamic input, when neither the file nor the configuration says it."""
 
+FACES_SIZE = (640, 480)
+"""Width and height in pixels of a YuNet with a dynamic input: cameras that see faces have this aspect."""
+
+FACES_OUTPUT = "cls_8"
+"""An output that YuNet alone has."""
+
+FAMILY_NAMES = {"scrfd": ("face",), "ultraface": ("face",), "yunet": ("face",)}
+"""What families that always tell the same call it."""
+
 SIDE_MAX = 8192
 """A longer side is a mistake, and would take gigabytes."""
 
@@ -119,6 +128,8 @@ class Model:
         self.preparation = _preparation(decoder.preparation, settings.preparation)
         self.identity = _identity(path, graph.metadata, settings)
         self.names, self.names_source, notes = names_for(graph.metadata, settings.names, decoder)
+        if self.names_source == "numbers" and decoder.family in FAMILY_NAMES:
+            self.names, self.names_source, notes = FAMILY_NAMES[decoder.family], "family", ()
         self.provider: str = session.get_providers()[0]
         self.requested_provider = _provider(settings.providers[0]) if settings.providers else CPU
         self.warnings: tuple[str, ...] = (
@@ -366,7 +377,7 @@ def _read_graph(session: ort.InferenceSession, settings: Settings) -> Graph:
         ValueError: It takes no single picture, or fails.
     """
     metadata = dict(session.get_modelmeta().custom_metadata_map)
-    size = _said_size(metadata, settings) or (_default_side(session),) * 2
+    size = _said_size(metadata, settings) or _default_size(session)
     inputs = tuple(_input_port(port, *size) for port in session.get_inputs())
     image = picture(inputs)
     image_port(image)
@@ -387,10 +398,12 @@ def _said_size(metadata: Mapping[str, str], settings: Settings) -> tuple[int, in
     return image_size(metadata) or settings.size
 
 
-def _default_side(session: ort.InferenceSession) -> int:
+def _default_size(session: ort.InferenceSession) -> tuple[int, int]:
     """A classifier has one output with a batch and classes; a detector's has one dimension more, or it has several."""
     outputs = session.get_outputs()
-    return CLASSIFIER_SIDE if len(outputs) == 1 and len(outputs[0].shape) == 2 else DETECTOR_SIDE  # noqa: PLR2004
+    if len(outputs) == 1 and len(outputs[0].shape) == 2:  # noqa: PLR2004
+        return CLASSIFIER_SIDE, CLASSIFIER_SIDE
+    return FACES_SIZE if any(port.name == FACES_OUTPUT for port in outputs) else (DETECTOR_SIDE, DETECTOR_SIDE)
 
 
 def _size_notes(session: ort.InferenceSession, graph: Graph, settings: Settings) -> tuple[str, ...]:

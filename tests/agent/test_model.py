@@ -173,6 +173,14 @@ def test_a_second_input_is_given_ones(tmp_path):
     assert look(model, np.zeros((200, 100, 3), np.uint8)).boxes.tolist() == [[25, 0, 75, 100]]
 
 
+def test_faces_are_called_faces_unless_the_configuration_says_otherwise(tmp_path):
+    scores = np.tile(np.float32([1, 0]), (1, 9, 1))
+    path = tinyonnx.save(tmp_path / "m.onnx", {"scores": scores, "boxes": np.zeros((1, 9, 4), np.float32)})
+    model = Model.load(path)
+    assert (model.family, model.names, model.names_source, model.warnings) == ("ultraface", ("face",), "family", ())
+    assert Model.load(path, names=["head"]).names == ("head",)
+
+
 # Files that are no model.
 
 
