@@ -169,6 +169,7 @@ DECODERS = {
     "nanodet": "agent.decoders.nanodet:NanoDet",
     "fastestdet": "agent.decoders.fastestdet:FastestDet",
     "yunet": "agent.decoders.yunet:YuNet",
+    "scrfd": "agent.decoders.scrfd:Scrfd",
     "ultraface": "agent.decoders.ultraface:UltraFace",
     "ssd-softmax": "agent.decoders.ultraface:SsdSoftmax",
     "detr": "agent.decoders.detr:Detr",
