@@ -172,6 +172,7 @@ DECODERS = {
     "scrfd": "agent.decoders.scrfd:Scrfd",
     "ultraface": "agent.decoders.ultraface:UltraFace",
     "ssd-softmax": "agent.decoders.ultraface:SsdSoftmax",
+    "picodet": "agent.decoders.picodet:PicoDet",
     "detr": "agent.decoders.detr:Detr",
     "detr-ultralytics": "agent.decoders.detr:DetrUltralytics",
     "detr-raw": "agent.decoders.detr:DetrRaw",
