@@ -171,6 +171,7 @@ DECODERS = {
     "yunet": "agent.decoders.yunet:YuNet",
     "scrfd": "agent.decoders.scrfd:Scrfd",
     "ultraface": "agent.decoders.ultraface:UltraFace",
+    "ssd": "agent.decoders.ssd:Ssd",
     "ssd-softmax": "agent.decoders.ultraface:SsdSoftmax",
     "picodet": "agent.decoders.picodet:PicoDet",
     "detr": "agent.decoders.detr:Detr",

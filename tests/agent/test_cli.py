@@ -104,7 +104,7 @@ REFUSED = {
     "a password in the URL": (
         'url: "mqtt://',
         'url: "mqtt://me:secret@',
-        "'broker': 'url' must not hold a user name or password: move them to 'username' and 'password_file'",
+        "'broker.url' must not hold a user name or password: move them to 'username' and 'password_file'",
     ),
 }
 
