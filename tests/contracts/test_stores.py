@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from collector import stores
-from collector.stores import Rejected, Store, Unavailable
+from collector.stores import Rejected, Store, Unavailable, sqlite
 from collector.stores.answers import Scope, Wanted
+from collector.stores.sqlite import SQLite
 from shared.records import Event, Previous, Tail, Tombstone, Vitals
 from tests.collector.making import (
     NAMES,
@@ -384,6 +385,43 @@ def test_a_place_that_cannot_be_written_is_said_with_the_way_out(kind: str, tmp_
     (tmp_path / "file").write_text("")
     with pytest.raises(Unavailable, match="file"):
         stores.create(kind, path=tmp_path / "file" / "vigie.db").open()
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
+def test_nothing_goes_into_a_file_that_is_no_longer_there(tmp_path: Path, how: str) -> None:
+    """A file that was deleted takes writes as before, and loses them when it is closed."""
+    path = tmp_path / "vigie.db"
+    with SQLite(tmp_path / "other.db") as other:
+        other.write([received(detail(9, 41))])
+    with SQLite(path) as store:
+        store.write([received(detail(1, 1))])
+        store.devices()  # leaves a reader in the pool
+        if how == "deleted":
+            path.unlink()
+        else:
+            (tmp_path / "other.db").rename(path)
+        for use in (store.devices, store.probe):
+            with pytest.raises(Unavailable, match=r"vigie\.db was deleted or replaced"):
+                use()
+        assert store.write([received(detail(2, 6))]) == ["stored"], "the next try opens the path anew"
+        expected = [10, 9, 8, 7, 6] if how == "deleted" else [10, 9, 8, 7, 6, 45, 44, 43, 42, 41]
+        assert sorted(frames(store)) == sorted(expected)
+    with SQLite(path) as again:
+        assert sorted(frames(again)) == sorted(expected), "it is on the disk"
+
+
+def test_a_write_during_which_the_file_goes_is_no_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "vigie.db"
+    with SQLite(path) as store:
+        with monkeypatch.context() as patch:
+            patch.setattr(sqlite.write, "write", lambda *_: path.unlink())
+            with pytest.raises(Unavailable, match="was deleted or replaced"):
+                store.write([received(detail(1, 1))])
+        assert store.write([received(detail(1, 1))]) == ["stored"]
+        path.unlink()
+        store.close()
+        with pytest.raises(Unavailable, match="is not open"):
+            store.write([received(detail(1, 1))])
 
 
 def _write_all(kind: str, path: Path, seed: int) -> None:

@@ -9,7 +9,8 @@ ledger       the ledger out of its tables
 expire       deleting what is too old
 ===========  ======================================================
 
-A write is on the disk (`synchronous = FULL`) when `write` returns. Readers never wait for writers (WAL).
+A write is on the disk (`synchronous = FULL`) when `write` returns. Readers never wait for writers (WAL). Before and
+after each write the path must name the file that was opened: what goes into a deleted one is lost.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self, TypeAlias, TypeVar
 
 from collector.stores import Rejected, Unavailable
 from collector.stores.answers import (
@@ -42,7 +43,13 @@ from collector.stores.sqlite.keys import Keys
 BUSY_S = 5.0
 """How long a process waits for another one's write."""
 
+LOST_RETRY_S = 0.25
+"""After which a file that was deleted is to be opened anew."""
+
 DAY_NS = 86_400 * 10**9
+
+_Identity: TypeAlias = tuple[int, int]
+_NOWHERE: _Identity = (0, 0)
 
 T = TypeVar("T")
 
@@ -66,6 +73,8 @@ class SQLite:
         self._writer: sqlite3.Connection | None = None
         self._keys: Keys | None = None
         self._readers: list[sqlite3.Connection] = []
+        self._file = self._log = _NOWHERE
+        self._lost = False
 
     def __enter__(self) -> Self:
         self.open()
@@ -81,26 +90,15 @@ class SQLite:
             Unavailable: It cannot be opened, or a newer release made it.
         """
         with self._writing:
-            if self._writer is not None:
-                return
-            with self._understood():
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                connection = self._connect()
-                try:
-                    _prepare(connection, self.path)
-                except BaseException:
-                    connection.close()
-                    raise
-            self._writer, self._keys = connection, Keys(connection)
+            if self._writer is None:
+                with self._understood():
+                    self._open()
 
     def close(self) -> None:
         """Close the file."""
-        with self._writing, self._pooling:
-            for connection in (self._writer, *self._readers):
-                if connection is not None:
-                    connection.close()
-            self._writer = self._keys = None
-            self._readers.clear()
+        with self._writing:
+            self._lost = False
+            self._close()
 
     def probe(self) -> None:
         """Raise Unavailable unless the file can be written."""
@@ -174,6 +172,52 @@ class SQLite:
         with self._reading() as connection:
             return read.paces(connection, since_ns)
 
+    def _open(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = self._connect()
+        try:
+            _prepare(connection, self.path)
+            file, log = _identity(self.path), _identity(self._beside("-wal"))
+        except BaseException:
+            connection.close()
+            raise
+        with self._pooling:
+            self._file, self._log, self._lost = file, log, False
+            self._writer, self._keys = connection, Keys(connection)
+
+    def _close(self) -> None:
+        with self._pooling:
+            for connection in (self._writer, *self._readers):
+                if connection is not None:
+                    connection.close()
+            self._writer = self._keys = None
+            self._readers.clear()
+
+    def _beside(self, suffix: str) -> Path:
+        return self.path.with_name(self.path.name + suffix)
+
+    def _check_file(self) -> None:
+        """Raise Unavailable unless the path still names the file that is open."""
+        if _identity(self.path) != self._file:
+            raise Unavailable(
+                f"{self.path} was deleted or replaced while the collector had it open: it is opened anew, and created "
+                "where there is none; what only the old file had is gone",
+                retry_after_s=LOST_RETRY_S,
+            )
+
+    def _check_writable(self) -> None:
+        """As `_check_file`; the lost file is let go of, so that the next write opens the path anew."""
+        try:
+            self._check_file()
+        except Unavailable:
+            self._lost = True
+            self._close()
+            if _identity(self._beside("-wal")) == self._log:
+                # The log of the lost file: SQLite would replay it into the new one.
+                for suffix in ("-wal", "-shm"):
+                    self._beside(suffix).unlink(missing_ok=True)
+            raise
+
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA synchronous = FULL")
@@ -182,9 +226,14 @@ class SQLite:
 
     def _write(self, work: Callable[[sqlite3.Connection, Keys], T]) -> T:
         with self._writing, self._understood():
+            if self._lost:
+                self._open()
             if self._writer is None or self._keys is None:
                 raise Unavailable(f"{self.path} is not open")
-            return work(self._writer, self._keys)
+            self._check_writable()
+            answer = work(self._writer, self._keys)
+            self._check_writable()
+            return answer
 
     def _step(self, step: Callable[[sqlite3.Connection], int]) -> int:
         """One step of expiring, in a transaction of its own."""
@@ -205,28 +254,31 @@ class SQLite:
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """A connection in a read transaction: all its statements see one state of the file."""
         with self._understood():
-            connection = self._reader()
+            connection, file = self._reader()
             try:
                 connection.execute("BEGIN")
                 yield connection
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-                self._put_back(connection)
+                self._put_back(connection, file)
 
-    def _reader(self) -> sqlite3.Connection:
+    def _reader(self) -> tuple[sqlite3.Connection, _Identity]:
+        """A connection, and the file that it reads."""
         with self._pooling:
             if self._writer is None:
                 raise Unavailable(f"{self.path} is not open")
+            self._check_file()
+            file = self._file
             if self._readers:
-                return self._readers.pop()
+                return self._readers.pop(), file
         connection = self._connect()
         connection.execute("PRAGMA query_only = ON")
-        return connection
+        return connection, file
 
-    def _put_back(self, connection: sqlite3.Connection) -> None:
+    def _put_back(self, connection: sqlite3.Connection, file: _Identity) -> None:
         with self._pooling:
-            if self._writer is not None:
+            if self._writer is not None and self._file == file:
                 self._readers.append(connection)
                 return
         connection.close()
@@ -240,6 +292,15 @@ class SQLite:
             raise Rejected({}, f"the store cannot hold it: {error}") from error
         except (sqlite3.Error, OSError) as error:
             raise Unavailable(f"{self.path}: {error}; {_advice(error)}") from error
+
+
+def _identity(path: Path) -> _Identity:
+    """Which file a path names: another one may have the same path later."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return _NOWHERE
+    return found.st_dev, found.st_ino
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
