@@ -19,6 +19,7 @@ classnames/     names for models that bring none
 decoders/       outputs to detections: a protocol, and one file per model family
 loop            frame to observation
 books           every frame's outcome, and the windows that sum them up
+openwindows     windows in the making, in a file that outlives a kill
 seal            what was observed, once a second, into the outbox
 outbox/         sealed batches on disk: put, due, acked
 glance          a picture for the dashboard now and then

@@ -26,6 +26,12 @@ from shared.records import (
 )
 
 FRAMES_IN_A_BATCH_MAX = 2000
+DETECTIONS_IN_A_BATCH_MAX = 20_000
+"""About 0.5 MB compressed, far below what one message may have (`wire.PAYLOAD_BYTES_MAX`)."""
+
+RUNS_IN_A_BATCH_MAX = 3000
+"""Of all streams together: about 90 kB of header, far below `wire.HEADER_BYTES_MAX`."""
+
 PENDING_MAX = 5000
 HOUR_S = 3600
 _COUNTED = ("capture", "wait", "prepare", "infer", "decode", "response")
@@ -134,7 +140,15 @@ class Tally:
 class Book:
     """The outcomes, observations and windows of one stream in one epoch. Its methods may be called from any thread."""
 
-    def __init__(self, stream: str, maker: Maker, task: Task, window_s: int, start_boot_ns: int) -> None:
+    def __init__(  # all but the last are the stream's own
+        self,
+        stream: str,
+        maker: Maker,
+        task: Task,
+        window_s: int,
+        start_boot_ns: int,
+        runs_max: int = RUNS_IN_A_BATCH_MAX,
+    ) -> None:
         self.stream = stream
         self.maker = maker
         self._threshold = round(maker.score * SCALE) if task == "classify" else None
@@ -142,6 +156,8 @@ class Book:
         self._room = threading.Condition(self._lock)
         self._settled: dict[int, tuple[int, Outcome]] = {}
         self._next = 1
+        self._runs_max = runs_max
+        self._left_over = False
         self._looks: dict[int, Look] = {}
         self._tallies = [Tally(seconds, start_boot_ns) for seconds in sorted({window_s, HOUR_S})]
 
@@ -171,8 +187,8 @@ class Book:
 
     @property
     def full(self) -> bool:
-        """Whether more waits than one batch takes."""
-        return len(self._settled) >= FRAMES_IN_A_BATCH_MAX
+        """Whether more waited than the last batch took."""
+        return self._left_over
 
     def cut(self, sealed_boot_ns: int) -> Cut | None:
         """Hand out what follows on without a gap, for one batch; None when there is nothing."""
@@ -187,14 +203,22 @@ class Book:
 
     def _take_runs(self) -> list[Run]:
         runs: list[Run] = []
-        start = self._next
-        while self._next in self._settled and self._next - start < FRAMES_IN_A_BATCH_MAX:
+        looks = detections = 0
+        while self._next in self._settled:
+            look = self._looks.get(self._next)
+            looks += look is not None
+            detections += 0 if look is None or look.found is None else len(look.found.scores)
+            if runs and (
+                looks > FRAMES_IN_A_BATCH_MAX or detections > DETECTIONS_IN_A_BATCH_MAX or len(runs) >= self._runs_max
+            ):
+                break
             last, outcome = self._settled.pop(self._next)
             if runs and runs[-1].outcome == outcome:
                 runs[-1] = Run(outcome, runs[-1].first, last)
             else:
                 runs.append(Run(outcome, self._next, last))
             self._next = last + 1
+        self._left_over = self._next in self._settled
         return runs
 
     def roll(self, now_boot_ns: int, offset_ns: int | None, *, end: bool = False) -> list[tuple[int, Window]]:
@@ -213,6 +237,13 @@ class Book:
                 closed.append((tally.start_boot_ns, tally.window(self.stream, self.maker, until)))
                 self._tallies[index] = Tally(tally.seconds, until)
         return closed
+
+    def open_windows(self) -> list[tuple[int, Window]]:
+        """The windows in the making, as they stand: (start, window) pairs."""
+        with self._lock:
+            return [
+                (t.start_boot_ns, t.window(self.stream, self.maker, t.start_boot_ns)) for t in self._tallies if t.last
+            ]
 
 
 def window_end(start_boot_ns: int, seconds: int, offset_ns: int | None) -> int:

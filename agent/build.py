@@ -33,7 +33,7 @@ def run(settings: Settings, path: Path) -> int:
     streams = _streams(settings, path)
     state_dir = _state_dir(settings, path)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # a closed terminal is no reason to lose a second
         signal.signal(number, lambda *_: stop.set())
     clock = Clock()
     journal = Journal(clock)
@@ -87,6 +87,6 @@ def _state_dir(settings: Settings, path: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        way_out = "make it writable for this user, or name another folder"
-        raise ConfigError(f"{path}: 'state_dir': {folder}: {error.strerror}; {way_out}") from error
+        # Like any other disk that fails: the agent works, with what little memory holds.
+        log.error("%s: 'state_dir': %s: %s; make it writable for this user", path, folder, error.strerror)  # noqa: TRY400  # the reason is the message
     return folder

@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
@@ -120,7 +120,8 @@ def checked(settings: Settings, path: Path) -> Settings:
     try:
         mqtt.endpoint(settings.broker)
     except ValueError as error:
-        raise ConfigError(f"{path}: 'broker': {error}") from error
+        where = str(error).replace("'", "'broker.", 1)
+        raise ConfigError(f"{path}: {where}") from error
     if not settings.streams:
         raise ConfigError(f"{path}: 'streams' must name at least one stream: {{name: cam0, source: …, model: …}}")
     for index, stream in enumerate(settings.streams):
@@ -169,14 +170,23 @@ def thresholds(stream: StreamSettings) -> Thresholds:
 
 def redacted(settings: Settings) -> dict[str, object]:
     """The settings as plain data without credentials; passwords stand in files of their own."""
-    data: dict[str, object] = msgspec.json.decode(redact(msgspec.json.encode(settings).decode()))
+    data: dict[str, object] = _redacted(msgspec.to_builtins(settings))
     return data
+
+
+def _redacted(value: Any) -> Any:  # noqa: ANN401  # plain data of any depth
+    """Each text by itself: what looks like credentials in one must not reach into the next."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {key: _redacted(item) for key, item in value.items()}
+    return [_redacted(item) for item in value] if isinstance(value, list) else value
 
 
 def stream_hash(settings: Settings, stream: StreamSettings) -> str:
     """What names the configuration that a stream's records were made with: 12 hex digits."""
     relevant = {
-        "stream": redact(msgspec.json.encode(stream).decode()),
+        "stream": _redacted(msgspec.to_builtins(stream)),
         "providers": settings.providers,
         "threads": settings.threads,
     }

@@ -12,6 +12,7 @@ import msgspec
 
 from agent.books import Book
 from agent.clock import Clock
+from agent.openwindows import Open, OpenWindows
 from agent.outbox import Outbox, OutboxUnwritable
 from shared import wire
 from shared.records import TICK_NS, Detail, Event, Lane, StreamRuns, Summarised, Summary
@@ -71,6 +72,7 @@ class Sealer:
         clock: The agent's.
         seal_s: Seconds between batches.
         on_sealed: Called after a commit; the uplink's cue.
+        kept: Where windows in the making outlive a kill.
     """
 
     def __init__(
@@ -82,7 +84,9 @@ class Sealer:
         *,
         seal_s: float,
         on_sealed: Callable[[], None],
+        kept: OpenWindows | None = None,
     ) -> None:
+        self._kept = kept
         self._outbox = outbox
         self._books = books
         self._journal = journal
@@ -98,11 +102,15 @@ class Sealer:
         """Begin to seal."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Seal what is left, windows included, and end."""
+    def stop(self) -> bool:
+        """Seal what is left, windows included, and end; whether all of it is in the outbox."""
         self._stop.set()
         self._thread.join()
         self.seal(end=True)
+        lost = sum(runs.last - runs.first + 1 for batch in self._unwritten for runs in batch.streams.values())
+        if self._unwritten:
+            log.error("the outbox refused the last batches: %d frames are lost, and booked as such", lost)
+        return not self._unwritten
 
     @property
     def alive(self) -> bool:
@@ -116,6 +124,7 @@ class Sealer:
     def seal(self, *, end: bool = False) -> None:
         """Close windows that are over, and put everything there is into the outbox."""
         self._roll(end=end)
+        self._keep_open()
         if not self._write():
             return
         while True:
@@ -129,6 +138,11 @@ class Sealer:
         for book in self._books:
             for start_boot_ns, window in book.roll(now, known[0] if known else None, end=end):
                 self._journal.tell(window, start_boot_ns)
+
+    def _keep_open(self) -> None:
+        if self._kept is not None:
+            now = self._clock.boot_ns()
+            self._kept.keep([Open(start, now, window) for book in self._books for start, window in book.open_windows()])
 
     def _cut(self) -> list[_Sealed]:
         """A summary and a detail batch, as far as there is something to say."""

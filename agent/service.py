@@ -17,12 +17,13 @@ from pathlib import Path
 import msgspec
 
 from agent import config, loop, sources
-from agent.books import Book
+from agent.books import RUNS_IN_A_BATCH_MAX, Book
 from agent.capture import Capture, Frame
 from agent.clock import Clock
 from agent.config import Settings, StreamSettings
 from agent.glance import Glancer
 from agent.model import Model
+from agent.openwindows import OpenWindows, left_by
 from agent.outbox import Ended, Outbox, Start
 from agent.progress import Captured, Progress
 from agent.seal import Journal, Sealer
@@ -83,12 +84,21 @@ class Agent:
         self._failed = False
         self._time_known: TimeQuality | None = None
         self._started_boot_ns = clock.boot_ns()
+        self._config_sha256 = hashlib.sha256(msgspec.json.encode(config.redacted(settings))).hexdigest()
 
     def run(self, stop: threading.Event) -> int:
         """Work until `stop` is set or every source has ended; exit code."""
         start, progress = self._begin()
         books = [
-            Book(s.name, s.maker, s.model.task, self._settings.window_s, self._clock.boot_ns()) for s in self._streams
+            Book(
+                s.name,
+                s.maker,
+                s.model.task,
+                self._settings.window_s,
+                self._clock.boot_ns(),
+                RUNS_IN_A_BATCH_MAX // len(self._streams),
+            )
+            for s in self._streams
         ]
         with Snapshots(self._state_dir / "snapshots", self._outbox, self._settings.outbox.snapshots_mb) as snapshots:
             uplink = Uplink(
@@ -101,18 +111,24 @@ class Agent:
                 partial(self._birth, start),
             )
             sealer = Sealer(
-                self._outbox, books, self._journal, self._clock, seal_s=self._settings.seal_s, on_sealed=uplink.cue
+                self._outbox,
+                books,
+                self._journal,
+                self._clock,
+                seal_s=self._settings.seal_s,
+                on_sealed=uplink.cue,
+                kept=OpenWindows(self._state_dir / "windows", start.nonce, self._clock.boot_id()),
             )
             sealer.seal()  # how the epoch before ended comes first
             sealer.start()
             uplink.start()
             self._watch(books, progress, snapshots, uplink, stop)
             self._journal.event("agent_stopped", "asked to" if stop.is_set() else "every source has ended")
-            sealer.stop()
-            if not self._failed:
+            sealed = sealer.stop()
+            if sealed and not self._failed:
                 self._outbox.end_clean()
-            uplink.stop(self._settings.drain_s)
-        return 1 if self._failed else 0
+            _tell_end(self._outbox, confirmed=uplink.stop(self._settings.drain_s))
+        return 1 if self._failed or not sealed else 0
 
     def _begin(self) -> tuple[Start, Progress]:
         """Begin an epoch; how the one before ended is the first record of this one."""
@@ -125,15 +141,28 @@ class Agent:
         except OSError as error:
             log.error("%s cannot be written (%s): a crash will leave the number of lost frames unknown", path, error)  # noqa: TRY400  # the reason is the message
             progress = Progress.in_memory(names)
-        self._journal.tell(previous(start.previous, captured, self._clock.boot_id()))
-        ended = _how(start.previous) if start.previous.epoch else "for the first time"
+        told = previous(start.previous, captured, self._clock.boot_id())
+        self._journal.tell(told)
+        for start_boot_ns, window in left_by(self._state_dir / "windows", told.nonce, self._clock.boot_id()):
+            self._journal.tell(window, start_boot_ns)
+        ended = _how(told) if told.epoch else "for the first time"
         self._journal.event("agent_started", f"{__version__}, {ended}")
         for stream in self._streams:
             self._journal.tell(_model_info(stream))
             if stream.model.provider != stream.model.requested_provider:
                 detail = f"{stream.model.requested_provider} was asked for, {stream.model.provider} runs the model"
                 self._journal.event("provider_fallback", detail, stream.name)
-        log.info("epoch %d, nonce %s: %d stream(s)", start.epoch, start.nonce, len(names))
+        log.info("vigie-agent %s: epoch %d, %s", __version__, start.epoch, ended)
+        for stream in self._streams:
+            log.info(
+                "stream %s: %s; %s %s (%s) on %s",
+                stream.name,
+                sources.describe(stream.source),
+                stream.model.name,
+                stream.model.version,
+                stream.model.family,
+                stream.model.provider,
+            )
         return start, progress
 
     def _watch(
@@ -174,7 +203,8 @@ class Agent:
 
     def _capture(self, stream: Stream, book: Book, progress: Progress) -> Capture:
         def tell(name: str, detail: str) -> None:
-            log.info("stream %s: %s: %s", stream.name, name.replace("_", " "), detail)
+            if name == "stream_ended":  # what else happens to a camera, the capture logs
+                log.info("stream %s: ended %s", stream.name, detail)
             self._journal.event(name, detail, stream.name)
 
         return Capture(
@@ -210,7 +240,6 @@ class Agent:
 
     def _birth(self, start: Start) -> Status:
         known = self._clock.offset()
-        plain = config.redacted(self._settings)
         return Status(
             v=WIRE_VERSION,
             state="online",
@@ -220,7 +249,7 @@ class Agent:
             python=platform.python_version(),
             platform=platform.platform()[:128],
             hardware=hardware()[:128],
-            config_sha256=hashlib.sha256(msgspec.json.encode(plain)).hexdigest(),
+            config_sha256=self._config_sha256,
             started_at_ns=self._started_boot_ns + known[0] if known else None,
             streams={stream.name: self._stream_status(stream) for stream in self._streams},
         )
@@ -245,7 +274,13 @@ _TIME_FROM = {"synced": "the kernel's clock", "collector": "the collector", "est
 
 
 def previous(ended: Ended, captured: Captured | None, boot_id: str) -> Previous:
-    """How the epoch before ended: what its outbox holds, against what its streams captured."""
+    """How the epoch before ended: what its outbox holds, against what its streams captured.
+
+    An outbox that was lost knows of no epoch; then the progress file tells of the last one, and all of its frames that
+    the collector does not have are lost.
+    """
+    if not ended.epoch and captured is not None:
+        ended = Ended(captured.epoch, captured.nonce, {"summary": 0, "detail": 0}, clean=False, streams={})
     told = captured if captured is not None and captured.nonce == ended.nonce else None
     numbers = told.streams if told else {}
     tails = {
@@ -263,8 +298,15 @@ def previous(ended: Ended, captured: Captured | None, boot_id: str) -> Previous:
     )
 
 
-def _how(ended: Ended) -> str:
-    return f"epoch {ended.epoch} ended {'cleanly' if ended.clean else 'without warning'}"
+def _how(told: Previous) -> str:
+    return f"epoch {told.epoch} ended {'cleanly' if told.clean else 'without warning'}"
+
+
+def _tell_end(outbox: Outbox, *, confirmed: bool) -> None:
+    if confirmed:
+        log.info("stopped; everything is confirmed")
+    else:
+        log.info("stopped; %d batch(es) wait on disk for the next start", outbox.waiting().batches)
 
 
 def _model_info(stream: Stream) -> ModelInfo:

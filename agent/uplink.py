@@ -34,6 +34,10 @@ _PATIENCE_S_MAX = 60.0
 _SILENT_S = 15.0
 """Unanswered batches for this long mean that there is no collector."""
 
+_BIRTH_PATIENCE_S = 5.0
+_BIRTH_PATIENCE_S_MAX = 60.0
+"""A birth that nobody answers is told again after so long, doubling: it, or its answer, may have been lost."""
+
 _ANSWER_S = 2.0
 """An answer to our birth that comes later is to one that somebody else read."""
 
@@ -93,6 +97,8 @@ class Uplink:
         self._tries: dict[Key, int] = {}
         self._window = WINDOW_BATCHES
         self._heard_at = self._born_at = 0.0
+        self._births = 0
+        self._birth_due: float | None = None
         self._unanswered_since: float | None = None
         self._state = "no broker: not connected yet"
         self._kind = ""
@@ -200,6 +206,7 @@ class Uplink:
         if self._connected.is_set():
             self._connected.clear()
             self._begin_again()
+            self._births = 0
             self._announce.set()
         while self._taken:
             if sent := self._tokens.pop(self._taken.popleft(), None):
@@ -223,16 +230,21 @@ class Uplink:
         self._unanswered_since = None
 
     def _tell_birth(self) -> None:
-        if not self._announce.is_set():
+        """Tell it when asked to, and again and again until somebody answers."""
+        now = self._clock.monotonic()
+        late = self._birth_due is not None and now >= self._birth_due
+        if not (self._announce.is_set() or late):
+            return
+        if self._link.publish(*self._status(self._birth())) is None:
             return
         self._announce.clear()
-        if self._link.publish(*self._status(self._birth())) is None:
-            self._announce.set()
-            return
-        self._born_at = self._clock.monotonic()
+        patience_s = min(_BIRTH_PATIENCE_S_MAX, _BIRTH_PATIENCE_S * 2.0 ** min(self._births, 10))
+        self._birth_due = now + patience_s * random.uniform(0.8, 1.2)  # noqa: S311  # no secret
+        self._births += 1
+        self._born_at = now
         if self._unanswered_since is None:
             # A device that does not know the time sends no batch before a collector answered its birth.
-            self._unanswered_since = self._born_at
+            self._unanswered_since = now
 
     def _status(self, status: Status) -> Publication:
         return Publication(self._status_topic, wire.encode(status), 1, retain=True)
@@ -293,6 +305,8 @@ class Uplink:
             return  # for another device of this name, or for an outbox that is no more
         self._heard_at = self._clock.monotonic()
         self._unanswered_since = None
+        if ours:
+            self._births, self._birth_due = 0, None
         self._window = WINDOW_BATCHES
         self._set_clock(ack.now_ns)
         empty = not (ack.stored or ack.refused or ack.resend)
@@ -347,7 +361,10 @@ class Uplink:
         self._state = text
         if kind != self._kind and (kind == "no collector" or self._kind == "no collector"):
             # The link itself says when the broker comes and goes.
-            log.warning("%s", text) if kind == "no collector" else log.info("a collector confirms batches again")
+            if kind == "no collector":
+                log.warning("%s", text)
+            elif kind == CONNECTED:
+                log.info("a collector confirms batches again")
         self._kind = kind
 
 

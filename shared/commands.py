@@ -78,14 +78,17 @@ def add_check(
 
 
 def _report(findings: Iterator[Finding], *, as_json: bool) -> int:
-    # What is found is said below, in full.
-    logging.getLogger("shared.mqtt").setLevel(logging.CRITICAL)
-    found = []
-    for finding in findings:
-        found.append(finding)
-        if not as_json:
-            sys.stdout.write(f"{'ok   ' if finding.ok else 'WRONG'}  {finding.name:<16}  {finding.detail}\n")
-            sys.stdout.flush()
+    # What is found is said here, in full.
+    logging.disable(logging.ERROR)
+    try:
+        found = []
+        for finding in findings:
+            found.append(finding)
+            if not as_json:
+                sys.stdout.write(f"{'ok   ' if finding.ok else 'WRONG'}  {finding.name:<16}  {finding.detail}\n")
+                sys.stdout.flush()
+    finally:
+        logging.disable(logging.NOTSET)
     ok = all(finding.ok for finding in found)
     if as_json:
         sys.stdout.write(json.dumps({"ok": ok, "checks": [asdict(finding) for finding in found]}, indent=2) + "\n")

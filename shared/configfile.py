@@ -42,8 +42,10 @@ def load(path: Path, kind: type[S]) -> S:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is no text file in UTF-8; name a YAML file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     return parse(text, kind, str(path))
 
 
@@ -57,10 +59,11 @@ def parse(text: str, kind: type[S], name: str) -> S:
         data = yaml.load(text, _Loader)  # noqa: S506  # _Loader is a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{name}: line {line}: not valid YAML: {error.problem}") from error
+        hint = "; indent with spaces" if "'\\t'" in str(error.problem) else ""
+        raise ConfigError(f"{name}: line {line}: not valid YAML: {error.problem}{hint}") from error
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{name}: not valid YAML: {error}") from error
     return convert({} if data is None else data, kind, name)
 

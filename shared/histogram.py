@@ -22,14 +22,14 @@ class Bins:
         unit: Of the values.
         edges: Ascending; bin i holds edges[i-1] <= value < edges[i], the first and last are open.
         low: Smallest value that there can be: the first bin's lower end.
-        high: The last bin's nominal upper end, for interpolation.
+        high: The last bin's upper end; None when it is open.
         meaning: What is counted.
     """
 
     unit: str
     edges: tuple[int, ...]
     low: int
-    high: int
+    high: int | None
     meaning: str
 
     def index(self, value: int) -> int:
@@ -42,11 +42,10 @@ class Bins:
         return len(self.edges) + 1
 
     def bounds(self, index: int) -> tuple[int, int]:
-        """Lower and upper end of a bin."""
-        return (
-            self.edges[index - 1] if index else self.low,
-            self.edges[index] if index < len(self.edges) else self.high,
-        )
+        """Lower and upper end of a bin; an open last bin counts as a point at its lower end."""
+        low = self.edges[index - 1] if index else self.low
+        high = self.edges[index] if index < len(self.edges) else self.high
+        return low, low if high is None else high
 
 
 def _geometric(first_ms: float, last_ms: float) -> tuple[int, ...]:
@@ -55,21 +54,20 @@ def _geometric(first_ms: float, last_ms: float) -> tuple[int, ...]:
     return tuple(round(first_ms * TICKS_PER_MS * factor**i) for i in range(BINS_MAX - 1))
 
 
-_SLOW = _geometric(1, 10_000)
-_QUICK = _geometric(0.05, 500)
+_SLOW = _geometric(1, 60_000)
+_QUICK = _geometric(0.05, 5_000)
 _TICKS = "1/100 ms"
-_HIGH = 6_000_000  # a minute, in ticks
 
 BINS: Mapping[str, Bins] = {
-    "response": Bins(_TICKS, _SLOW, 0, _HIGH, "capture to decoded result: the response time"),
-    "capture": Bins(_TICKS, _SLOW, 0, _HIGH, "reading and decoding the frame from its source"),
-    "wait": Bins(_TICKS, _QUICK, 0, _HIGH, "from capture to the start of prepare"),
-    "prepare": Bins(_TICKS, _QUICK, 0, _HIGH, "frame to input tensor"),
-    "infer": Bins(_TICKS, _SLOW, 0, _HIGH, "the model"),
-    "decode": Bins(_TICKS, _QUICK, 0, _HIGH, "outputs to detections"),
+    "response": Bins(_TICKS, _SLOW, 0, None, "capture to decoded result: the response time"),
+    "capture": Bins(_TICKS, _SLOW, 0, None, "reading and decoding the frame from its source"),
+    "wait": Bins(_TICKS, _SLOW, 0, None, "from capture to the start of prepare"),
+    "prepare": Bins(_TICKS, _QUICK, 0, None, "frame to input tensor"),
+    "infer": Bins(_TICKS, _SLOW, 0, None, "the model"),
+    "decode": Bins(_TICKS, _QUICK, 0, None, "outputs to detections"),
     "score": Bins("1/10000", tuple(range(500, SCALE, 500)), 0, SCALE, "score of each detection, or of the top class"),
     "detections": Bins(
-        "1", (*range(1, 16), 20, 25, 30, 40, 50, 75, 100, 150, 200, 300), 0, 1000, "detections per frame"
+        "1", (*range(1, 16), 20, 25, 30, 40, 50, 75, 100, 150, 200, 300), 0, None, "detections per frame"
     ),
 }
 
@@ -107,7 +105,8 @@ class Histogram:
     def quantile(self, q: float) -> float | None:
         """The q-quantile in the bins' unit, linear within its bin; None without values.
 
-        Its error is at most the width of the bin that it falls into.
+        Its error is at most the width of the bin that it falls into. Beyond the last edge of an open last bin that
+        edge is the answer: the true one is at least that.
         """
         if not self.n:
             return None
@@ -117,7 +116,7 @@ class Histogram:
                 low, high = self.bins.bounds(index)
                 return low + (high - low) * max(0.0, rank - below) / count
             below += count
-        return float(self.bins.high)
+        return float(self.bins.bounds(self.bins.count - 1)[1])
 
     def data(self) -> HistogramData:
         """As it is sent: only bins that are not empty."""

@@ -53,6 +53,7 @@ Text: TypeAlias = Annotated[str, Meta(max_length=1024)]
 
 DETECTIONS_MAX = 1000
 CLASSES_MAX = 1000
+WINDOW_CLASSES_MAX = 100_000
 STREAMS_MAX = 256
 OBSERVATIONS_MAX = 100_000
 
@@ -244,7 +245,7 @@ class Window(Struct, frozen=True, tag_field="kind", tag="window"):
     outcomes: dict[Outcome, Count]
     none: Count
     histograms: Annotated[dict[ShortText, HistogramData], Meta(max_length=64)]
-    classes: Annotated[tuple[ClassCount, ...], Meta(max_length=CLASSES_MAX)]
+    classes: Annotated[tuple[ClassCount, ...], Meta(max_length=WINDOW_CLASSES_MAX)]
 
 
 class Vitals(Struct, frozen=True, tag_field="kind", tag="vitals", omit_defaults=True):

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.books import FRAMES_IN_A_BATCH_MAX, PENDING_MAX, Book, Cut, Look, window_end
+from agent.books import DETECTIONS_IN_A_BATCH_MAX, FRAMES_IN_A_BATCH_MAX, PENDING_MAX, Book, Cut, Look, window_end
 from agent.decoders import Found
 from shared.records import Guess, Maker, Outcome, Run
 
@@ -162,11 +162,38 @@ def test_too_much_that_is_not_sealed_makes_the_loop_wait() -> None:
     assert book.wait_for_room(0.01)
 
 
-def test_a_batch_has_a_limit() -> None:
+def test_a_batch_has_a_limit_of_frames_looked_at() -> None:
     book = a_book()
     for frame in range(1, FRAMES_IN_A_BATCH_MAX + 11):
-        book.settle(frame, frame, "skipped")
-    assert book.full
+        book.look(a_look(frame))
     assert cut(book).runs.last == FRAMES_IN_A_BATCH_MAX
+    assert book.full
     assert cut(book).runs.last == FRAMES_IN_A_BATCH_MAX + 10
     assert not book.full
+
+
+def test_a_batch_has_a_limit_of_detections() -> None:
+    book = a_book()
+    for frame in range(1, 101):
+        book.look(a_look(frame, *[(0, 0.5)] * 300))
+    assert cut(book).runs.last == DETECTIONS_IN_A_BATCH_MAX // 300
+    assert book.full
+
+
+def test_a_batch_has_a_limit_of_runs() -> None:
+    book = Book("cam0", MAKER, "detect", 10, 0, runs_max=4)
+    for frame in range(1, 11):
+        settle(book, frame, "ok" if frame % 2 else "skipped")
+    assert cut(book).runs.last == 4
+    assert cut(book).runs.outcomes[0] == Run("ok", 5, 5)
+
+
+def test_windows_in_the_making_are_told_as_they_stand() -> None:
+    book = a_book()
+    assert book.open_windows() == [], "nothing to keep yet"
+    book.look(a_look(1, (2, 0.9)))
+    minute, hour = book.open_windows()
+    assert (minute[0], minute[1].seconds, hour[1].seconds) == (0, 10, 3600)
+    assert minute[1].outcomes == {"ok": 1}
+    book.look(a_look(2))
+    assert minute[1].outcomes == {"ok": 1}, "what was told does not change"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.books import FRAMES_IN_A_BATCH_MAX, PENDING_MAX, Book
+from agent.books import FRAMES_IN_A_BATCH_MAX, PENDING_MAX, Book, Look
 from agent.clock import Clock
 from agent.config import OutboxSettings
 from agent.outbox import Outbox, OutboxUnwritable
@@ -85,7 +85,7 @@ def test_nothing_seen_makes_no_batch(site: Site) -> None:
 
 def test_more_than_a_batch_takes_goes_into_several(site: Site) -> None:
     for frame in range(1, 2 * FRAMES_IN_A_BATCH_MAX + 2):
-        site.book.settle(frame, frame, "skipped")
+        site.book.look(Look(frame, site.clock.now_ns, 64, 48, 1, 1, 1, 1, 1, None, "boom"))
     for number in range(RECORDS_IN_A_BATCH_MAX + 1):
         site.journal.event("camera_lost", str(number))
     site.sealer.seal(end=True)
@@ -141,6 +141,18 @@ def test_the_end_seals_windows_that_are_not_over(site: Site) -> None:
     assert not site.sealer.alive
     kinds = [type(record).__name__ for b in site.batches() if isinstance(b.body, Summary) for record in b.body.records]
     assert kinds == ["Window", "Window"], "the minute's and the hour's"
+
+
+def test_what_the_disk_refuses_at_the_end_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise OutboxUnwritable("the disk is full")
+
+    site.sealer.start()
+    assert site.sealer.stop()
+    monkeypatch.setattr(site.outbox, "put", refuse)
+    site.book.settle(1, 1, "skipped")
+    site.sealer.seal()
+    assert not site.sealer.stop(), "then the epoch did not end cleanly"
 
 
 def test_an_age_is_never_negative() -> None:

@@ -34,6 +34,14 @@ def test_the_progress_of_another_start_says_nothing() -> None:
     assert told.streams["cam0"].captured == 90
 
 
+def test_frames_of_an_outbox_that_was_lost_are_told_by_the_progress_file() -> None:
+    gone = Ended(0, "0" * 16, {"summary": 0, "detail": 0}, clean=True, streams={})
+    told = previous(gone, Captured(2, NONCE, "boot", {"cam0": 556}), "boot")
+    assert (told.epoch, told.nonce, told.clean, told.exact) == (2, NONCE, False, True)
+    assert told.sealed == {"summary": 0, "detail": 0}
+    assert told.streams == {"cam0": Tail(0, 556)}
+
+
 def test_a_devices_first_start_has_nothing_before_it() -> None:
     first = previous(Ended(0, "0" * 16, {"summary": 0, "detail": 0}, clean=True, streams={}), None, "boot")
     assert (first.epoch, first.nonce, first.clean, first.exact, first.streams) == (0, "0" * 16, True, True, {})

@@ -74,8 +74,23 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match=r"x\.yaml: cannot be read"):
+    with pytest.raises(ConfigError, match=r"x\.yaml: is no text file in UTF-8; name a YAML file"):
         configfile.load(tmp_path / "x.yaml", Settings)
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        configfile.load(tmp_path, Settings)
+
+
+def test_a_file_that_is_too_deep_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"x\.yaml: not valid YAML"):
+        configfile.parse("[" * 5000, Settings, "x.yaml")
+
+
+def test_a_tab_is_answered_with_what_to_do() -> None:
+    with pytest.raises(ConfigError, match=r"line 2: not valid YAML: .*; indent with spaces"):
+        configfile.parse("main:\n\tname: m", Settings, "x.yaml")
 
 
 def test_the_schema_names_every_key() -> None:
