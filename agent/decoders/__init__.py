@@ -166,6 +166,7 @@ DECODERS = {
     "ultralytics-v8": "agent.decoders.ultralytics:V8",
     "ultralytics-end2end": "agent.decoders.ultralytics:EndToEnd",
     "yolox": "agent.decoders.yolox:Yolox",
+    "yolox-nms": "agent.decoders.yolox_nms:YoloxNms",
     "nanodet": "agent.decoders.nanodet:NanoDet",
     "fastestdet": "agent.decoders.fastestdet:FastestDet",
     "yunet": "agent.decoders.yunet:YuNet",

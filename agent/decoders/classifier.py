@@ -21,6 +21,9 @@ CROP = 224 / 256
 SUM_SLACK = 0.1
 """How far from 1 a quantised softmax may add up to."""
 
+BOX_ROWS = "batchno_"
+"""How PINTO's tools begin the name of an output with rows of boxes, of which there may be one."""
+
 CLASSES_SHOWN = 5
 """The best classes are told even when they are below the threshold: a classifier always has a best guess."""
 
@@ -36,6 +39,8 @@ class Classifier:
         """By a single output that is one row of numbers."""
         count = _classes(graph)
         if count is None or graph.metadata.get("task", "classify") != "classify":
+            return None
+        if graph.outputs[0].name.startswith(BOX_ROWS):
             return None
         return f"the output is one row of {count} numbers"
 

@@ -128,10 +128,10 @@ def test_a_detector_sees_what_the_reference_sees(assets: Path, name: str):
     tally.check()
 
 
+@pytest.mark.parametrize("name", ["yolox_nano_416_kazuhito", "deimv2_atto_coco"])
 @pytest.mark.parametrize("clip", ["intel_bottle-detection", "intel_one-by-one-person-detection"])
-def test_a_clip_is_seen_as_the_reference_sees_it(assets: Path, clip: str):
-    """Every twentieth frame, by YOLOX: the reference counts frames from 0, we from 1."""
-    name = "yolox_nano_416_kazuhito"
+def test_a_clip_is_seen_as_the_reference_sees_it(assets: Path, clip: str, name: str):
+    """Every twentieth frame: the reference counts frames from 0, we from 1."""
     expected = json.loads((assets / "expected" / f"video_{clip}.json").read_text())[name]
     threshold = expected["score_threshold"]
     model = Model.load(assets / "models" / f"{name}.onnx", threads=1, thresholds=Thresholds(score=threshold))

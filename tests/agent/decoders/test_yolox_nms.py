@@ -1,0 +1,49 @@
+"""YOLOX with its suppression in the graph. No real file was at hand: these outputs are all it was tried on."""
+
+import numpy as np
+import pytest
+from graphs import PLAIN
+
+from agent.decoders import Thresholds
+from agent.decoders.choose import Unclear, choose
+
+BOX = [16, 0, 48, 32]
+LAYOUTS = {
+    "mmdeploy": {"dets": np.float32([[[*BOX, 0.9], [0] * 5]]), "labels": np.int64([[2, -1]])},
+    "mmdeploy turned": {"labels": np.int64([[2]]), "dets": np.float32([[[*BOX, 0.9]]])},
+    "pinto": {"batchno_classid_score_x1y1x2y2": np.float32([[0, 2, 0.9, *BOX]])},
+    "pinto, score last": {"batchno_classid_x1y1x2y2_score": np.float32([[0, 2, *BOX, 0.9]])},
+    "nothing": {"batchno_classid_x1y1x2y2_score": np.zeros((0, 7), np.float32)},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_rows_are_read_by_the_names_of_the_outputs(outputs_of, layout):
+    values = LAYOUTS[layout]
+    decoder, _ = choose(outputs_of(**values), "yolox-nms")
+    found = decoder.decode(list(values.values()), PLAIN, Thresholds())
+    assert not decoder.suppresses
+    assert (decoder.preparation.fit, decoder.preparation.colour) == ("letterbox_corner", "bgr")
+    rows = list(zip(found.class_ids.tolist(), found.scores.round(3).tolist(), found.boxes.tolist(), strict=True))
+    assert rows == ([] if layout == "nothing" else [(2, pytest.approx(0.9), BOX)])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_it_is_never_guessed(outputs_of, layout):
+    with pytest.raises(Unclear, match="not known"):
+        choose(outputs_of(**LAYOUTS[layout]))
+
+
+def test_another_graph_is_refused_with_what_is_expected(outputs_of):
+    with pytest.raises(Unclear, match="YOLOX with NMS has the outputs dets and labels, or one called"):
+        choose(outputs_of(heat=np.zeros((1, 5), np.float32)), "yolox-nms")
+
+
+@pytest.mark.parametrize("layout", ["mmdeploy", "pinto"])
+def test_another_shape_or_nan_is_refused_when_it_comes(outputs_of, layout):
+    values = list(LAYOUTS[layout].values())
+    decoder, _ = choose(outputs_of(**LAYOUTS[layout]), "yolox-nms")
+    nan = [np.full_like(array, np.nan) if array.dtype.kind == "f" else array for array in values]
+    for wrong, reason in ((nan, "NaN"), ([values[0][..., :3], *values[1:]], "expected"), ([], "output")):
+        with pytest.raises(ValueError, match=reason):
+            decoder.decode(wrong, PLAIN, Thresholds())
