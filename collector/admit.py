@@ -107,7 +107,9 @@ def _batch(message: Message, address: Address, clock_ahead_ns: int) -> GoodBatch
     return GoodBatch(message, Received(batch, message.received_at_ns))
 
 
-def _status(message: Message, address: Address, _clock_ahead_ns: int) -> ReceivedStatus:
+def _status(message: Message, address: Address, _clock_ahead_ns: int) -> ReceivedStatus | Ignored:
+    if not message.payload:
+        return Ignored("status_cleared")  # how a broker is told to forget a retained message
     status = wire.decode_status(message.payload)
     return ReceivedStatus(address.site, address.device, status, message.received_at_ns, message.retained)
 

@@ -1,7 +1,7 @@
 """Broker to a bounded queue: the connection's thread only looks at the size and hands over.
 
 When the queue is full a message is dropped and counted. It was not acked, so the device still has it and sends it
-again.
+again. That does not hold for a status, which is sent once: the newest one of each device waits beside the queue.
 """
 
 import logging
@@ -15,17 +15,21 @@ from collector.admit import Message
 from collector.metrics import Metrics
 from shared import topics
 from shared.mqtt import CONNECTED, BrokerSettings, Link
-from shared.wire import PAYLOAD_BYTES_MAX
+from shared.topics import Address, NotOurs
+from shared.wire import PAYLOAD_BYTES_MAX, STATUS_BYTES_MAX
+
+STATUSES_MAX = 10_000
+"""Devices whose status may wait."""
 
 _log = logging.getLogger(__name__)
 
 
 class Inbox:
-    """Messages that wait, bounded in number and bytes.
+    """Messages that wait, bounded in number and bytes; statuses wait beside them, one per device.
 
     Attributes:
         messages_max: How many may wait.
-        bytes_max: How large they may be together.
+        bytes_max: How large they may be together; the statuses have as much again.
     """
 
     def __init__(self, messages_max: int, bytes_max: int, metrics: Metrics) -> None:
@@ -34,6 +38,8 @@ class Inbox:
         self._metrics = metrics
         self._waiting: deque[Message] = deque()
         self._bytes = 0
+        self._statuses: dict[Address, Message] = {}
+        self._status_bytes = 0
         self._closed = False
         self._changed = threading.Condition()
         self._full = False
@@ -45,36 +51,57 @@ class Inbox:
 
     def put(self, message: Message) -> bool:
         """Add a message; False when there is no room for it."""
-        size = len(message.payload)
+        device = _told_by(message)
         with self._changed:
-            self._full = len(self._waiting) >= self.messages_max or self._bytes + size > self.bytes_max
-            if self._full or self._closed:
-                return False
-            self._waiting.append(message)
-            self._bytes += size
-            if len(self._waiting) == 1:
+            empty = not self._waiting and not self._statuses
+            taken = not self._closed and (
+                self._put_in_queue(message) if device is None else self._put_status(device, message)
+            )
+            if taken and empty:
                 self._changed.notify()
-        return True
+        return taken
 
     def take(self, count_max: int, gather_s: float, idle_s: float = 1.0) -> list[Message]:
         """Up to `count_max` messages: waits `idle_s` for the first one, then `gather_s` for more to come with it."""
         with self._changed:
-            if not self._waiting and not self._closed:
+            if not self._waiting and not self._statuses and not self._closed:
                 self._changed.wait(idle_s)
-            if not self._waiting:
+            if not self._waiting and not self._statuses:
                 return []
             deadline = time.monotonic() + gather_s
-            while len(self._waiting) < count_max and not self._closed:
+            while len(self._waiting) + len(self._statuses) < count_max and not self._closed:
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
                     break
                 self._changed.wait(left_s)
-            taken = [self._waiting.popleft() for _ in range(min(count_max, len(self._waiting)))]
+            statuses = [self._statuses.pop(device) for device in list(self._statuses)[:count_max]]
+            self._status_bytes -= sum(len(message.payload) for message in statuses)
+            taken = [self._waiting.popleft() for _ in range(min(count_max - len(statuses), len(self._waiting)))]
             self._bytes -= sum(len(message.payload) for message in taken)
-            self._full = False
-            self._metrics.queue_messages.set(len(self._waiting))
-            self._metrics.queue_bytes.set(self._bytes)
-        return taken
+            self._full = self._full and not taken
+            self._metrics.queue_messages.set(len(self._waiting) + len(self._statuses))
+            self._metrics.queue_bytes.set(self._bytes + self._status_bytes)
+        return statuses + taken
+
+    def _put_in_queue(self, message: Message) -> bool:
+        size = len(message.payload)
+        self._full = len(self._waiting) >= self.messages_max or self._bytes + size > self.bytes_max
+        if not self._full:
+            self._waiting.append(message)
+            self._bytes += size
+        return not self._full
+
+    def _put_status(self, device: Address, message: Message) -> bool:
+        """In place of the one that waits; only a device too many finds no room."""
+        waiting = self._statuses.get(device)
+        if waiting is not None and message.retained and waiting.payload == message.payload:
+            return True  # the broker repeats what came live: that it came live is the news
+        size = len(message.payload) - (len(waiting.payload) if waiting else 0)
+        if (waiting is None and len(self._statuses) >= STATUSES_MAX) or self._status_bytes + size > self.bytes_max:
+            return False
+        self._statuses[device] = message
+        self._status_bytes += size
+        return True
 
     def close(self) -> None:
         """Wake who waits; nothing is taken in any more."""
@@ -150,6 +177,16 @@ class Receiver:
     def _changed(self, state: str) -> None:
         """The link logs its own changes; here they are only counted."""
         self._metrics.connected.set(state == CONNECTED)
+
+
+def _told_by(message: Message) -> Address | None:
+    """Whose status it is; None of other messages, and of what is no status but stands on its topic."""
+    if _kind(message.topic) != "status" or not 0 < len(message.payload) <= STATUS_BYTES_MAX:
+        return None
+    try:
+        return topics.parse(message.topic)
+    except NotOurs:
+        return None
 
 
 def _subscriptions(shared_group: str | None) -> list[tuple[str, int]]:

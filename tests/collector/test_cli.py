@@ -12,6 +12,7 @@ import pytest
 from brokers import Broker, free_port, until
 
 from collector import cli, config
+from collector.broker import EmbeddedBroker
 from collector.state.quarantine import Bad, Quarantine
 from collector.stores.sqlite import SQLite
 from shared import __version__
@@ -98,6 +99,83 @@ def test_check_says_what_is_wrong_and_what_to_do(tmp_path: Path, capsys: pytest.
     assert "is the broker running there?" in found["broker"]["detail"]
     assert "is in use: stop the other program or set web.port" in found["web port"]["detail"]
     assert found["state"]["ok"]
+
+
+def _checked(path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, object]]:
+    cli.main(["check", "--config", str(path), "--json"])
+    return {one["name"]: one for one in json.loads(capsys.readouterr().out)["checks"]}
+
+
+def _below(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
+
+
+def test_check_creates_nothing_and_says_what_run_will_create(
+    settings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = _below(settings.parent)
+    found = _checked(settings, capsys)
+    assert found["store"]["detail"] == f"vigie.db does not exist yet, will be created in {settings.parent}"
+    assert found["state"]["detail"] == (
+        f"folder {settings.parent / 'state'} does not exist yet, will be created for state.db"
+    )
+    settings.write_text(settings.read_text().replace("path: vigie.db", "path: nope/deeper/vigie.db"))
+    found = _checked(settings, capsys)
+    assert found["store"] == {
+        "name": "store",
+        "ok": True,
+        "detail": f"folder {settings.parent / 'nope' / 'deeper'} does not exist yet, will be created for vigie.db",
+    }
+    assert found["disk"]["ok"]
+    assert _below(settings.parent) == before
+
+
+def test_check_says_where_nothing_can_be_created(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (settings.parent / "file").write_text("")
+    settings.write_text(settings.read_text().replace("path: vigie.db", "path: file/deeper/vigie.db"))
+    found = _checked(settings, capsys)
+    assert found["store"]["ok"] is False
+    assert found["store"]["detail"] == (
+        f"{settings.parent / 'file/deeper/vigie.db'} cannot be created, {settings.parent / 'file'} is not a folder: "
+        "change store.path"
+    )
+    closed = settings.parent / "closed"
+    closed.mkdir(mode=0o500)
+    settings.write_text(settings.read_text().replace("path: file/deeper", "path: closed"))
+    if not os.access(closed, os.W_OK):  # root may write anywhere
+        assert "cannot be written" in str(_checked(settings, capsys)["store"]["detail"])
+
+
+def test_check_writes_what_is_there_already(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with SQLite(settings.parent / "vigie.db"), Quarantine(settings.parent / "state" / "state.db"):
+        pass
+    found = _checked(settings, capsys)
+    assert str(found["store"]["detail"]).endswith("vigie.db can be written")
+    assert str(found["state"]["detail"]).endswith("state can be written")
+
+
+def test_checks_table_has_no_log_lines(settings: Path) -> None:
+    done = run("check", "--config", str(settings))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "ok     embedded broker   can listen on 127.0.0.1 port" in done.stdout
+
+
+def test_check_sees_an_embedded_broker_that_runs_already(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    embedded = config.load(settings).embedded_broker
+    assert embedded is not None
+    with EmbeddedBroker(embedded.host, embedded.port):
+        assert "one already answers on" in str(_checked(settings, capsys)["embedded broker"]["detail"])
+    with socket.create_server(("127.0.0.1", embedded.port)):
+        found = _checked(settings, capsys)["embedded broker"]
+    assert found["ok"] is False
+    assert "is in use: stop the other broker" in str(found["detail"])
+
+
+def test_check_reports_a_wrong_configuration_as_a_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "collector.yaml"
+    path.write_text("web: {port: eighty}")
+    assert cli.main(["check", "--config", str(path)]) == 1
+    assert capsys.readouterr().out.startswith("WRONG  config")
 
 
 def test_a_taken_web_port_is_said_and_code_1(settings: Path) -> None:

@@ -234,6 +234,26 @@ def test_topics_that_are_not_ours_are_counted_and_forgotten(rig: Rig) -> None:
     assert (rig.sent, rig.quarantine.newest()) == ([], [])
 
 
+def test_clearing_a_retained_status_is_no_bad_message(rig: Rig) -> None:
+    """The usual way to make a broker forget a device."""
+    rig.process(b"", topic=topics.status("greenhouse", "pi-roof"))
+    assert rig.count("messages_dropped", cause="status_cleared") == 1
+    assert (rig.sent, rig.quarantine.newest(), rig.store.devices()) == ([], [], [])
+
+
+def test_a_birth_is_taken_while_the_queue_is_full(rig: Rig, live: Broker) -> None:
+    rig.store.down.set()
+    rig.inbox.messages_max = 1
+    with device(live) as one:
+        for batch in range(1, 6):
+            one.send_batch(detail(batch, 5 * batch - 4))
+        until(lambda: rig.count("messages_dropped", cause="queue_full") > 0)
+        one.send_status()
+        until(lambda: rig.count("messages_received", kind="status") == 1)
+        rig.store.down.clear()
+        until(lambda: rig.store.devices() and rig.store.devices()[0].status is not None)
+
+
 def test_a_batch_of_another_device_than_its_topic_is_refused_to_nobody(rig: Rig) -> None:
     rig.process(detail(1, 1, device="pi-door"))
     assert rig.sent == []

@@ -5,11 +5,12 @@ import time
 
 import pytest
 
+from collector import receive
 from collector.acks import ENTRIES_MAX, Acks, To, ranges
 from collector.admit import Message
 from collector.metrics import Metrics
 from collector.receive import Inbox
-from shared import wire
+from shared import topics, wire
 from tests.collector.making import NONCE, T0
 
 TO = To("greenhouse", "pi-roof", NONCE, 1, "detail")
@@ -55,6 +56,52 @@ def test_a_closed_inbox_takes_nothing_and_keeps_nobody_waiting() -> None:
     assert inbox.take(3, gather_s=30, idle_s=30) == []
     assert not inbox.put(message())
     assert time.monotonic() - began < 5
+
+
+def told(payload: bytes, device: str = "pi-roof", *, retained: bool = False) -> Message:
+    return Message(topics.status("greenhouse", device), payload, retained=retained, received_at_ns=T0)
+
+
+def test_a_status_finds_room_beside_a_full_queue() -> None:
+    """A device sends it once per connection: nobody would send a lost one again."""
+    inbox = Inbox(1, 100, Metrics())
+    assert [inbox.put(message()), inbox.put(message())] == [True, False]
+    assert [inbox.put(told(b"first")), inbox.put(told(b"newest")), inbox.put(told(b"x", "pi-door"))] == [True] * 3
+    assert inbox.full
+    assert [one.payload for one in inbox.take(2, 0)] == [b"newest", b"x"]
+    assert inbox.full, "taking a status makes no room for a batch"
+    assert [one.topic for one in inbox.take(2, 0)] == ["t"]
+    assert inbox.take(2, 0, idle_s=0) == []
+
+
+def test_a_status_that_came_live_is_not_replaced_by_its_retained_copy() -> None:
+    inbox = Inbox(1, 100, Metrics())
+    inbox.put(told(b"online"))
+    inbox.put(told(b"online", retained=True))
+    inbox.put(told(b"online", "pi-door"))
+    inbox.put(told(b"offline", "pi-door", retained=True))
+    assert [(one.payload, one.retained) for one in inbox.take(9, 0)] == [(b"online", False), (b"offline", True)]
+
+
+def test_waiting_statuses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receive, "STATUSES_MAX", 2)
+    inbox = Inbox(1, 100, Metrics())
+    assert [inbox.put(told(b"x", f"pi-{number}")) for number in range(3)] == [True, True, False]
+    assert inbox.put(told(b"y", "pi-0"))
+    assert not inbox.put(told(bytes(100), "pi-0"))
+    assert not inbox.full
+    inbox.take(9, 0)
+    assert inbox.put(told(bytes(100), "pi-2"))
+
+
+def test_a_status_wakes_who_waits() -> None:
+    inbox = Inbox(1, 100, Metrics())
+    taken: list[Message] = []
+    thread = threading.Thread(target=lambda: taken.extend(inbox.take(1, gather_s=30, idle_s=30)))
+    thread.start()
+    inbox.put(told(b"x"))
+    thread.join(10)
+    assert len(taken) == 1
 
 
 @pytest.mark.parametrize(
