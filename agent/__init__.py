@@ -7,6 +7,7 @@ build           the one place that makes objects out of configuration
 service         the agent at work, from start to end
 check           whether this device can work
 predict         a model on pictures and videos, without a camera
+drawing         a picture with what was seen in it
 clock           boot time, wall time and how well it is known: the one clock seam
 sources/        where pixels come from: a protocol, and one file each
 capture         a source behind a deadline, in its own process; frame numbers

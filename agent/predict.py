@@ -16,7 +16,7 @@ from typing import Any
 
 import cv2
 
-from agent import pictures
+from agent import drawing, pictures
 from agent.classnames import read_names
 from agent.decoders import DECODERS, Found, Thresholds
 from agent.model import Looker, Model, ModelError
@@ -53,6 +53,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401  # argparse has no public
         help="overlap above which the better detection of a class stays alone; for models without a selection of "
         "their own (%(default)s)",
     )
+    parser.add_argument("--draw", type=Path, metavar="FOLDER", help="write each picture there with what was seen in it")
     parser.add_argument("--names", type=Path, metavar="FILE", help="class names, one a line, if the model has none")
     parser.add_argument("--decoder", choices=sorted(DECODERS), help="the model's family, if its file does not say it")
     parser.set_defaults(run=run)
@@ -75,14 +76,19 @@ def run(args: argparse.Namespace) -> int:
     for warning in model.warnings:
         _say(f"{args.model}: {warning}")
     try:
-        return _predict(model, args.paths, as_json=args.json)
+        if not args.json:
+            # Not among the answers, which a pipe may read.
+            _say(
+                f"{args.model}: {model.name} {model.version}: {model.family} ({model.why}), classes: {len(model.names)}"
+            )
+        return _predict(model, args.paths, as_json=args.json, draw_to=args.draw)
     except BrokenPipeError:
         # Whoever read has seen enough. Python would complain when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
 
 
-def _predict(model: Model, paths: list[Path], *, as_json: bool) -> int:
+def _predict(model: Model, paths: list[Path], *, as_json: bool, draw_to: Path | None) -> int:
     """Answer for every picture and frame in `paths`; exit code."""
     looker, code = model.looker(), OK
     for path, error in _files(paths):
@@ -93,9 +99,26 @@ def _predict(model: Model, paths: list[Path], *, as_json: bool) -> int:
             for frame in pictures.frames(path):
                 answer = predict(looker, path, frame)
                 print(json.dumps(answer) if as_json else readable(answer), flush=True)  # noqa: T201
-        except (Unreadable, ModelError, ValueError) as failure:
+                if draw_to is not None:
+                    _draw(draw_to, path, frame, answer)
+        except BrokenPipeError:
+            raise
+        except (Unreadable, ModelError, ValueError, OSError) as failure:
             code = _complain(failure)
     return code
+
+
+def _draw(folder: Path, path: Path, frame: Frame, answer: Answer) -> None:
+    """Write the picture with what was seen; a video's frames are numbered.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    number = "" if frame.number is None else f"-{frame.number:06}"
+    picture = drawing.draw(frame.pixels, answer.get("detections") or answer.get("classes", []))
+    encoded = cv2.imencode(".jpg", picture)[1].tobytes()
+    (folder / f"{path.stem}{number}.jpg").write_bytes(encoded)
 
 
 def _files(paths: list[Path]) -> Iterator[tuple[Path, Unreadable | None]]:

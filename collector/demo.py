@@ -2,6 +2,7 @@
 
 import argparse
 import ctypes
+import fcntl
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ from pathlib import Path
 START_S = 60
 STOP_S = 20
 PORT = 8080
+PORT_MAX = 65_535
 _PR_SET_PDEATHSIG = 1
 
 
@@ -82,6 +84,7 @@ def _play(args: argparse.Namespace) -> None:
             raise DemoError(f"{examples / name} is missing: start the demo in the checkout, or name --examples")
     (data / "logs").mkdir(parents=True, exist_ok=True)
     with ExitStack() as processes:
+        processes.enter_context(_alone(data, port))
         try:
             _run_all(args, processes, (agent, collector), examples, data, port)
         except KeyboardInterrupt:
@@ -114,9 +117,11 @@ def _run_all(
 
 def _port(args: argparse.Namespace) -> int:
     text = os.environ.get("VIGIE_PORT", "")
-    if args.port is None and text and not text.isdigit():
+    if args.port is None and text and not text.isdecimal():
         raise DemoError(f"VIGIE_PORT must be a port number, got {text!r}")
     port: int = args.port or int(text or PORT)
+    if not 1 <= port <= PORT_MAX:
+        raise DemoError(f"the port must be 1 to {PORT_MAX}, got {port}")
     with socket.socket() as probe:
         # As a server binds: a port that an ended demo used a moment ago is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -180,10 +185,28 @@ def _write(path: Path, text: str) -> Path:
 
 
 @contextmanager
+def _alone(data: Path, port: int) -> Iterator[None]:
+    """Hold the folder, so that a second demo cannot write into a running one's files."""
+    with (data / "running").open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            where = lock.read().strip() or "another address"
+            raise DemoError(
+                f"a demo runs from {_short(data)} already: {where}; end it, or name another --data"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"http://127.0.0.1:{port}")
+        lock.flush()
+        yield
+
+
+@contextmanager
 def _process(name: str, command: list[str], data: Path) -> Iterator[Running]:
     """A process in its own group, so that Ctrl-C reaches only the demo, which ends them in order."""
     path = data / "logs" / f"{name}.log"
-    with path.open("ab") as log:
+    with path.open("wb") as log:
         process = subprocess.Popen(  # noqa: S603  # our own commands
             command,
             stdout=log,

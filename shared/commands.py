@@ -4,6 +4,7 @@ Answers go to standard output, logs and errors to standard error.
 """
 
 import argparse
+import importlib
 import json
 import logging
 import signal
@@ -59,6 +60,23 @@ def main(made: argparse.ArgumentParser, argv: list[str] | None) -> int:
         return WRONG
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    return code
+
+
+def start(program: str, module: str, *, extra: str, python: tuple[int, int]) -> int:
+    """Run `main` of `module`, or say that this side of Vigie is not installed here; exit code."""
+    if sys.version_info < python:
+        sys.stderr.write(
+            f"{program}: needs Python {python[0]}.{python[1]} or newer, this is {sys.version.split()[0]}\n"
+        )
+        return 1
+    try:
+        code: int = importlib.import_module(module).main()
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in {"agent", "collector", "shared"}:
+            raise
+        sys.stderr.write(f"{program}: is not installed here ({error.name} is missing): pip install 'vigie[{extra}]'\n")
+        return 1
     return code
 
 

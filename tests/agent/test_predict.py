@@ -13,6 +13,7 @@ import pytest
 import tinyonnx
 
 from agent import predict
+from agent.cli import main
 
 NAMES = "{0: 'red', 1: 'green', 2: 'blue'}"
 ROOT = Path(__file__).parents[2]
@@ -210,3 +211,16 @@ def test_names_come_out_on_a_terminal_that_cannot_show_them(tmp_path, photo, opt
         timeout=60,
     )
     assert spelled in done.stdout
+
+
+def test_draw_writes_each_picture_with_what_was_seen(detector, photo, tmp_path):
+    assert main(["predict", str(detector), str(photo), "--draw", str(tmp_path / "out/deep")]) == 0
+    drawn, plain = cv2.imread(str(tmp_path / "out/deep/photo.jpg")), cv2.imread(str(photo))
+    changed = np.abs(drawn.astype(int) - plain.astype(int)).max(axis=2) > 60
+    assert changed[60, 28:37].any(), "the box's left side is at x = 32"
+    assert not changed[110:, :].any(), "there is nothing below the box"
+
+
+def test_a_folder_that_cannot_be_drawn_into_is_named(detector, photo, capsys):
+    assert main(["predict", str(detector), str(photo), "--draw", str(detector)]) == 1
+    assert str(detector) in capsys.readouterr().err.splitlines()[-1]

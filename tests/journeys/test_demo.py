@@ -16,7 +16,7 @@ from smallsite import ROOT, free_port, program, wait_for
 pytestmark = pytest.mark.journey
 
 
-def start(folder: Path, port: int) -> subprocess.Popen[str]:
+def start(folder: Path, port: int | str) -> subprocess.Popen[str]:
     command = [program("vigie-collector"), "demo", "--examples", str(ROOT / "examples/ripeness"), "--data", str(folder)]
     return subprocess.Popen(
         command,
@@ -73,6 +73,30 @@ def test_a_killed_demo_takes_its_processes_with_it(tmp_path: Path) -> None:
         demo.kill()
         demo.communicate(timeout=60)
     assert psutil.wait_procs(children, timeout=40)[1] == []
+
+
+def test_a_second_demo_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    port = free_port()
+    first = start(tmp_path, port)
+    try:
+        wait_for(lambda: (tmp_path / "running").exists() and (tmp_path / "running").read_text(), "the first one")
+        second = start(tmp_path, free_port())
+        said, _ = second.communicate(timeout=60)
+        assert second.returncode == 1
+        assert f"a demo runs from {tmp_path} already: http://127.0.0.1:{port}; end it, or name another --data" in said
+    finally:
+        first.terminate()
+        first.communicate(timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("port", "message"),
+    [("99999", "the port must be 1 to 65535, got 99999"), ("abc", "VIGIE_PORT must be a port number, got 'abc'")],
+)
+def test_a_port_that_is_none_is_named(port: str, message: str, tmp_path: Path) -> None:
+    demo = start(tmp_path, port)
+    said, _ = demo.communicate(timeout=60)
+    assert (demo.returncode, said) == (1, f"vigie-collector demo: {message}\n")
 
 
 def test_a_port_in_use_is_named_with_the_way_out(tmp_path: Path) -> None:

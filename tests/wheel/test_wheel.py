@@ -94,6 +94,9 @@ def test_the_agent_alone_predicts_from_another_folder(version: str, tmp_path: Pa
     ).splitlines()[0]
     assert json.loads(line)["detections"]
     assert "vigie-agent" in run(bin_ / "vigie-agent", "--version", cwd=tmp_path)
+    other = subprocess.run([bin_ / "vigie-collector", "--version"], capture_output=True, text=True, check=False)
+    assert (other.returncode, other.stderr.count("\n")) == (1, 1), "one line says what is missing"
+    assert "pip install 'vigie[collector]'" in other.stderr or "needs Python 3.11" in other.stderr
     (tmp_path / "agent.yaml").write_text(AGENT.format(model=ripeness / "ripeness.onnx", clip=ripeness / "roof.mp4"))
     run(bin_ / "vigie-agent", "run", "--config", "agent.yaml", cwd=tmp_path)
     assert sealed_frames(tmp_path / "state/outbox.db") == CLIP_FRAMES
