@@ -1,5 +1,11 @@
-"""`vigie-collector check`: whether this machine can collect, and what to do where it cannot."""
+"""`vigie-collector check`: whether this machine can collect, and what to do where it cannot.
 
+It creates nothing: a mistyped path is shown, not made.
+"""
+
+import contextlib
+import logging
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -37,6 +43,8 @@ def look(path: Path) -> Iterator[Finding]:
 
 
 def _store(settings: Settings) -> Finding:
+    if (absent := _absent("store", Path(settings.store.path), "store.path")) is not None:
+        return absent
     kept = build.store(settings)
     try:
         kept.open()
@@ -50,6 +58,8 @@ def _store(settings: Settings) -> Finding:
 
 def _state(settings: Settings) -> Finding:
     kept = build.quarantine(settings)
+    if (absent := _absent("state", kept.path, "state_dir")) is not None:
+        return absent
     try:
         kept.open()
         kept.probe()
@@ -60,18 +70,58 @@ def _state(settings: Settings) -> Finding:
     return Finding("state", ok=True, detail=f"{settings.state_dir} can be written")
 
 
+def _absent(name: str, file: Path, key: str) -> Finding | None:
+    """What `run` would do where `file` is not there yet; None where it is."""
+    if _exists(file):
+        return None
+    folder = _standing(file)
+    if not folder.is_dir():
+        return Finding(name, ok=False, detail=f"{file} cannot be created, {folder} is not a folder: change {key}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return Finding(
+            name, ok=False, detail=f"{file} cannot be created, {folder} cannot be written: set its rights, or {key}"
+        )
+    if folder == file.parent:
+        return Finding(name, ok=True, detail=f"{file.name} does not exist yet, will be created in {folder}")
+    return Finding(name, ok=True, detail=f"folder {file.parent} does not exist yet, will be created for {file.name}")
+
+
+def _standing(path: Path) -> Path:
+    """The nearest thing above `path` that exists."""
+    return next(parent for parent in path.parents if _exists(parent))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # nobody may look into the folder
+        return False
+
+
 def _broker(settings: Settings) -> Finding:
     embedded = settings.embedded_broker
     if embedded is None:
         problem = mqtt.probe(settings.broker, "vigie-collector-check", BROKER_S)
         return Finding("broker", ok=problem is None, detail=problem or f"{settings.broker.url} lets us in")
-    if mqtt.probe(settings.effective_broker, "vigie-collector-check", 2.0) is None:
-        return Finding("embedded broker", ok=True, detail=f"one already answers on {settings.effective_broker.url}")
     try:
-        with EmbeddedBroker(embedded.host, embedded.port):
+        with _quiet("collector.broker"), EmbeddedBroker(embedded.host, embedded.port):
             return Finding("embedded broker", ok=True, detail=f"can listen on {embedded.host} port {embedded.port}")
     except CannotListen as error:
-        return Finding("embedded broker", ok=False, detail=str(error))
+        if mqtt.probe(settings.effective_broker, "vigie-collector-check", 2.0) is not None:
+            return Finding("embedded broker", ok=False, detail=str(error))
+        return Finding("embedded broker", ok=True, detail=f"one already answers on {settings.effective_broker.url}")
+
+
+@contextlib.contextmanager
+def _quiet(logger: str) -> Iterator[None]:
+    """What is found is said in the table, not between its lines."""
+    log = logging.getLogger(logger)
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _port(settings: Settings) -> Finding:
@@ -84,7 +134,7 @@ def _port(settings: Settings) -> Finding:
 
 
 def _disk(settings: Settings) -> Finding:
-    folder = Path(settings.store.path).resolve().parent
+    folder = _standing(Path(settings.store.path).resolve())
     try:
         free_mb = shutil.disk_usage(folder).free // _MB
     except OSError as error:
