@@ -149,7 +149,11 @@ def test_initializers_that_old_files_list_as_inputs_do_not_count(tmp_path):
 
 def test_a_second_input_is_given_ones(tmp_path):
     """As the size that a DETR scales its boxes with: whatever the order of width and height."""
-    kinds = {"labels": np.int64([[7]]), "boxes": np.float32([[[0.25, 0, 0.75, 0.5]]]), "scores": np.float32([[0.9]])}
+    kinds: dict[str, np.ndarray] = {
+        "labels": np.array([[7]], np.int64),
+        "boxes": np.array([[[0.25, 0, 0.75, 0.5]]], np.float32),
+        "scores": np.array([[0.9]], np.float32),
+    }
     tensors = [numpy_helper.from_array(values, f"{name}_values") for name, values in kinds.items()]
     nodes = [
         helper.make_node("Identity", ["labels_values"], ["labels"]),
@@ -174,7 +178,7 @@ def test_a_second_input_is_given_ones(tmp_path):
 
 
 def test_faces_are_called_faces_unless_the_configuration_says_otherwise(tmp_path):
-    scores = np.tile(np.float32([1, 0]), (1, 9, 1))
+    scores = np.tile(np.array([1, 0], np.float32), (1, 9, 1))
     path = tinyonnx.save(tmp_path / "m.onnx", {"scores": scores, "boxes": np.zeros((1, 9, 4), np.float32)})
     model = Model.load(path)
     assert (model.family, model.names, model.names_source, model.warnings) == ("ultraface", ("face",), "family", ())

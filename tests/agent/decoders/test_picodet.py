@@ -30,8 +30,8 @@ def boxed():
 
 def rows():
     """The second row is empty, the third beyond their number."""
-    values = np.float32([[1, 0.9, 8, 24, 56, 40], [-1, 0.9, 0, 0, 9, 9], [2, 0.9, 0, 0, 9, 9]])
-    return {"rows": values, "count": np.int32([2])}
+    values = np.array([[1, 0.9, 8, 24, 56, 40], [-1, 0.9, 0, 0, 9, 9], [2, 0.9, 0, 0, 9, 9]], np.float32)
+    return {"rows": values, "count": np.array([2], np.int32)}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from agent.decoders.scrfd import Scrfd
 
 def outputs(kinds=(1, 4, 10), strides=(8, 16, 32), per_cell=2, *, batch=False):
     """A face at the second row, third column of stride 16: one cell left, up and right, two down, of 256x256."""
-    values = {}
+    values: dict[str, np.ndarray] = {}
     for width, stride in itertools.product(kinds, strides):
         side = 256 // stride
         array = np.zeros((side * side * per_cell, width), np.float32)

@@ -17,9 +17,9 @@ def outputs(**changes):
     boxes[0, :3] = (0, 0.25, 0.5, 0.75)
     return {
         "detection_boxes": boxes,
-        "detection_classes": np.float32([[18, 12, 1, 1, 1]]),
-        "detection_scores": np.float32([[0.9, 0.8, 0.7, 0, 0]]),
-        "num_detections": np.float32([2]),
+        "detection_classes": np.array([[18, 12, 1, 1, 1]], np.float32),
+        "detection_scores": np.array([[0.9, 0.8, 0.7, 0, 0]], np.float32),
+        "num_detections": np.array([2], np.float32),
     } | changes
 
 
@@ -43,15 +43,15 @@ def test_categories_become_classes_and_nothing_is_suppressed(outputs_of, suffix)
 
 def test_a_picture_may_have_more_or_fewer_than_the_empty_one_had(outputs_of):
     decoder = Ssd(outputs_of(**BYTES, **outputs()))
-    fewer = {name: array[:, :1] if array.ndim > 1 else np.float32([1]) for name, array in outputs().items()}
+    fewer = {name: array[:, :1] if array.ndim > 1 else np.array([1], np.float32) for name, array in outputs().items()}
     assert len(found(decoder, fewer)) == 1
-    none = {name: array[:, :0] if array.ndim > 1 else np.float32([0]) for name, array in outputs().items()}
+    none = {name: array[:, :0] if array.ndim > 1 else np.array([0], np.float32) for name, array in outputs().items()}
     assert found(decoder, none) == []
 
 
 def test_classes_of_its_own_count_from_one(outputs_of):
     values = outputs(
-        detection_classes=np.float32([[2, 3, 1, 1, 1]]), raw_detection_scores=np.zeros((1, 9, 4), np.float32)
+        detection_classes=np.array([[2, 3, 1, 1, 1]], np.float32), raw_detection_scores=np.zeros((1, 9, 4), np.float32)
     )
     decoder = Ssd(outputs_of(**BYTES, **values))
     assert decoder.class_count == 3

@@ -3,16 +3,17 @@
 import numpy as np
 import pytest
 from graphs import PLAIN
+from numpy.typing import NDArray
 
 from agent.decoders import Thresholds
 from agent.decoders.choose import Unclear, choose
 
 BOX = [16, 0, 48, 32]
-LAYOUTS = {
-    "mmdeploy": {"dets": np.float32([[[*BOX, 0.9], [0] * 5]]), "labels": np.int64([[2, -1]])},
-    "mmdeploy turned": {"labels": np.int64([[2]]), "dets": np.float32([[[*BOX, 0.9]]])},
-    "pinto": {"batchno_classid_score_x1y1x2y2": np.float32([[0, 2, 0.9, *BOX]])},
-    "pinto, score last": {"batchno_classid_x1y1x2y2_score": np.float32([[0, 2, *BOX, 0.9]])},
+LAYOUTS: dict[str, dict[str, NDArray[np.generic]]] = {
+    "mmdeploy": {"dets": np.array([[[*BOX, 0.9], [0] * 5]], np.float32), "labels": np.array([[2, -1]], np.int64)},
+    "mmdeploy turned": {"labels": np.array([[2]], np.int64), "dets": np.array([[[*BOX, 0.9]]], np.float32)},
+    "pinto": {"batchno_classid_score_x1y1x2y2": np.array([[0, 2, 0.9, *BOX]], np.float32)},
+    "pinto, score last": {"batchno_classid_x1y1x2y2_score": np.array([[0, 2, *BOX, 0.9]], np.float32)},
     "nothing": {"batchno_classid_x1y1x2y2_score": np.zeros((0, 7), np.float32)},
 }
 
