@@ -15,6 +15,7 @@ from shared.records import Lane, StreamRuns
 OUTCOMES = ("ok", "skipped", "gated", "unreadable", "failed", "unknown")
 FATES = ("stored", "thinned", "unsealed", "quarantined", "expired")
 HOLES_SHOWN_MAX = 100
+FOREVER_NS = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +44,20 @@ class _Stream:
 
 @dataclass(slots=True)
 class _Epoch:
-    """An epoch's account."""
+    """An epoch's account; `elsewhere` are its quarantined batches out of the range, which only end its tails."""
 
     books: EpochBooks
     quarantined: list[Quarantined] = field(default_factory=list)
+    elsewhere: list[Quarantined] = field(default_factory=list)
 
 
-def ledger(epochs: Sequence[EpochBooks], quarantined: Sequence[Quarantined]) -> dict[str, object]:
-    """The whole account, in the shape of the API."""
+def ledger(
+    epochs: Sequence[EpochBooks], quarantined: Sequence[Quarantined], from_ns: int = 0, to_ns: int = FOREVER_NS
+) -> dict[str, object]:
+    """The whole account, in the shape of the API; the epochs are of that range, the quarantined ones of any time."""
     outcomes, fates, missing = dict.fromkeys(OUTCOMES, 0), dict.fromkeys(FATES, 0), 0
     shown = []
-    for epoch in _with_quarantine(epochs, quarantined):
+    for epoch in _with_quarantine(epochs, quarantined, from_ns, to_ns):
         streams = {name: _account(name, epoch) for name in _names(epoch)}
         for stream in streams.values():
             missing += stream.missing
@@ -72,15 +76,20 @@ def ledger(epochs: Sequence[EpochBooks], quarantined: Sequence[Quarantined]) -> 
     }
 
 
-def _with_quarantine(epochs: Sequence[EpochBooks], quarantined: Sequence[Quarantined]) -> list[_Epoch]:
+def _with_quarantine(
+    epochs: Sequence[EpochBooks], quarantined: Sequence[Quarantined], from_ns: int, to_ns: int
+) -> list[_Epoch]:
     """Each start with its quarantined batches, less those that arrived whole after all."""
     known = {(books.epoch, books.nonce): _Epoch(books) for books in epochs}
     for batch in sorted(quarantined, key=lambda batch: (batch.epoch, batch.batch)):
         key = (batch.epoch, batch.nonce)
+        counts = from_ns <= batch.sealed_at_ns < to_ns
+        if not counts and key not in known:
+            continue
         epoch = known.setdefault(key, _Epoch(EpochBooks(*key)))
         again = any((batch.lane, batch.batch) == (other.lane, other.batch) for other in epoch.quarantined)
         if not again and not _arrived(epoch.books.lanes.get(batch.lane), batch.batch):
-            epoch.quarantined.append(batch)
+            (epoch.quarantined if counts else epoch.elsewhere).append(batch)
     return sorted(known.values(), key=lambda epoch: (epoch.books.epoch, epoch.books.nonce))
 
 
@@ -110,6 +119,7 @@ def _account(name: str, epoch: _Epoch) -> _Stream:
     for batch in epoch.quarantined:
         if name in batch.streams:
             told = _add_quarantined(stream, batch.streams[name], told)
+    told = max([told, *(batch.streams[name].last for batch in epoch.elsewhere if name in batch.streams)])
     if books.tail_captured is not None:
         stream.tail_lost = max(0, books.tail_captured - told)
         stream.outcomes["unknown"] = stream.fates["unsealed"] = stream.tail_lost

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias, cast
 import msgspec
 
 from collector import books
-from collector.books import Quarantined
+from collector.books import FOREVER_NS, Quarantined
 from collector.figures import total
 from collector.stores import Store
 from collector.stores.answers import (
@@ -40,7 +40,6 @@ LIMIT_MAX = 1000
 ROWS_MAX = 20_000
 HOUR_NS = 3600 * SECOND_NS
 DAY_NS = 24 * HOUR_NS
-FOREVER_NS = 2**63 - 1
 
 _places: msgspec.json.Decoder[Place] = msgspec.json.Decoder(Place)
 _PACE_NS = 60 * SECOND_NS
@@ -198,8 +197,7 @@ class Queries:
         known = epochs or quarantined
         if not known and not any((f.site, f.device) == (site, device) for f in self.store.devices()):
             raise NotFound(f"there is no device {site}/{device}")
-        start, end = from_ns or 0, FOREVER_NS if to_ns is None else to_ns
-        return books.ledger(epochs, [batch for batch in quarantined if start <= batch.sealed_at_ns < end])
+        return books.ledger(epochs, quarantined, from_ns or 0, FOREVER_NS if to_ns is None else to_ns)
 
     def predictions(self, where: Filter = EVERYTHING, cursor: str | None = None, limit: int = 100) -> Json:
         """What the models saw, newest first, `limit` at most; `next_cursor` goes on where it ends.

@@ -182,8 +182,9 @@ class StreamBooks:
         outcomes: Frames per outcome.
         fates: Frames per fate, of those that arrived: `stored`, `thinned`, `expired`.
         missing: Frames in gaps before and between the known ones.
-        tail_sealed: Last sealed frame as the next start told, or None.
-        tail_captured: Last numbered frame as the next start told, or None.
+        tail_sealed: Last sealed frame as the next start told, or the last one that arrived where that is more; None
+            while no start told. Unlike `last` it knows no range.
+        tail_captured: Last numbered frame as the next start told, at least `tail_sealed`, or None.
     """
 
     first: int = 0

@@ -1,6 +1,7 @@
 """Named questions with figures computed by hand."""
 
 from collections.abc import Iterator
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -382,6 +383,66 @@ def test_the_ledger_adds_up(store: SQLite, queries: Queries) -> None:
         "batches": {"detail": {"last": 4, "missing": [[3, 3]]}},
     }
     assert (second["epoch"], second["clean"], second["streams"]) == (2, None, {})
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_the_frames_of_a_lost_outbox_are_a_tail(
+    store: SQLite, queries: Queries, order: tuple[int, ...], *, exact: bool
+) -> None:
+    """Its device knows of 23 frames and of no sealed one; 10 have arrived, whatever came first."""
+    end = Previous(0, 1, NONCE, {}, clean=False, exact=exact, streams={"cam0": Tail(0, 23)})
+    sent = [detail(1, 1), detail(2, 6), summary(1, end, epoch=2, nonce="f" * 16, sealed_at_ns=T0 + HOUR)]
+    for index in order:
+        store.write([received(sent[index])])
+    ledger = queries.ledger("greenhouse", "pi-roof")
+    assert (ledger["captured"], ledger["sealed"], ledger["missing"]) == (23, 23, 0)
+    assert (ledger["outcomes"]["ok"], ledger["outcomes"]["unknown"]) == (10, 13)
+    assert (ledger["fates"]["stored"], ledger["fates"]["unsealed"]) == (10, 13)
+    epoch = ledger["epochs"][0]
+    assert (epoch["tail_lost"], epoch["exact"]) == (13, exact)
+    assert epoch["batches"] == {"detail": {"last": 2, "missing": []}}
+    store.write([received(detail(3, 11))])
+    ledger = queries.ledger("greenhouse", "pi-roof")
+    assert (ledger["captured"], ledger["fates"]["unsealed"], ledger["missing"]) == (23, 8, 0), "a late batch"
+    assert queries.ledger("greenhouse", "pi-roof", T0 + HOUR)["captured"] == 8, "told in the range, arrived before it"
+    store.write([received(detail(4, 16, 10))])
+    ledger = queries.ledger("greenhouse", "pi-roof")
+    assert (ledger["captured"], ledger["fates"]["unsealed"], ledger["missing"]) == (25, 0, 0), "more than it knew of"
+
+
+def test_the_tail_of_a_lost_outbox_begins_after_what_is_in_quarantine(
+    store: SQLite, queries: Queries, shelf: Shelf
+) -> None:
+    end = Previous(0, 1, NONCE, {}, clean=False, exact=True, streams={"cam0": Tail(0, 23)})
+    store.write([received(detail(1, 1))])
+    store.write([received(summary(1, end, epoch=2, nonce="f" * 16, sealed_at_ns=T0 + HOUR))])
+    shelf.held = [Quarantined(1, NONCE, "detail", 2, T0, {"cam0": runs(("ok", 6, 10))})]
+    ledger = queries.ledger("greenhouse", "pi-roof")
+    assert (ledger["captured"], ledger["fates"]["quarantined"], ledger["fates"]["unsealed"]) == (23, 5, 13)
+    ledger = queries.ledger("greenhouse", "pi-roof", T0 + HOUR)
+    assert (ledger["captured"], ledger["fates"]["quarantined"], ledger["fates"]["unsealed"]) == (13, 0, 13)
+
+
+def test_two_words_about_the_same_start_mean_the_same_in_any_order(tmp_path: Path) -> None:
+    """A cloned card tells of the start that its origin tells of."""
+    told = [
+        summary(
+            1,
+            Previous(0, 1, NONCE, {"detail": batch}, clean=clean, exact=True, streams={"cam0": Tail(sealed, captured)}),
+            epoch=2,
+            nonce=nonce * 16,
+        )
+        for batch, clean, sealed, captured, nonce in ((4, True, 20, 20, "e"), (2, False, 10, 23, "f"))
+    ]
+    answers = []
+    for name, order in (("a", told), ("b", told[::-1])):
+        with SQLite(tmp_path / name) as store:
+            for one in order:
+                store.write([received(one)])
+            answers.append(Queries(store).ledger("greenhouse", "pi-roof")["epochs"][0])
+    assert answers[0] == answers[1]
+    assert (answers[0]["clean"], answers[0]["tail_lost"]) == (False, 3)
 
 
 def test_a_quarantined_batch_is_not_missing(store: SQLite, queries: Queries, shelf: Shelf) -> None:

@@ -98,9 +98,12 @@ def _add_tails(
     rows = connection.execute("SELECT stream, sealed, captured FROM tails WHERE epoch = ?", (epoch,)).fetchall()
     for stream, sealed, captured in rows:
         found = connection.execute("SELECT last FROM totals WHERE epoch = ? AND stream = ?", (epoch, stream)).fetchone()
+        last = found[0] if found else 0
         books = streams.setdefault(names[stream], StreamBooks())
-        books.tail_sealed, books.tail_captured = sealed, max(sealed, captured)
-        books.missing += max(0, sealed - (found[0] if found else 0))
+        # A device whose outbox was lost says 0 sealed of an epoch of which much has arrived.
+        books.tail_sealed = max(sealed, last)
+        books.tail_captured = max(books.tail_sealed, captured)
+        books.missing += max(0, sealed - last)
 
 
 def _lanes(connection: sqlite3.Connection, epoch: int, told: tuple[int, int]) -> dict[Lane, LaneBooks]:

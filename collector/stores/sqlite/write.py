@@ -326,8 +326,7 @@ class _Writing:
             return  # the device's first start
         epoch = self._keys.epoch(device, record.epoch, record.nonce)
         self._execute(
-            "INSERT OR REPLACE INTO endings (epoch, told_at_ns, summary, detail, clean, exact) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
+            _ENDING,
             (
                 epoch,
                 at_ns,
@@ -338,7 +337,7 @@ class _Writing:
             ),
         )
         self._executemany(
-            "INSERT OR REPLACE INTO tails (epoch, stream, sealed, captured) VALUES (?, ?, ?, ?)",
+            _TAIL,
             [
                 (epoch, self._keys.stream(device, name), tail.sealed, tail.captured)
                 for name, tail in record.streams.items()
@@ -500,6 +499,17 @@ _TOTALS = (
 _LANE = (
     "INSERT INTO lanes (epoch, lane, last, batches) VALUES (?, ?, ?, ?) "
     "ON CONFLICT DO UPDATE SET last = max(last, excluded.last), batches = batches + excluded.batches"
+)
+# Two cards of one origin may tell of the same start: the same is kept whichever comes first.
+_ENDING = (
+    "INSERT INTO endings (epoch, told_at_ns, summary, detail, clean, exact) VALUES (?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT DO UPDATE SET told_at_ns = min(told_at_ns, excluded.told_at_ns), "
+    "summary = max(summary, excluded.summary), detail = max(detail, excluded.detail), "
+    "clean = min(clean, excluded.clean), exact = min(exact, excluded.exact)"
+)
+_TAIL = (
+    "INSERT INTO tails (epoch, stream, sealed, captured) VALUES (?, ?, ?, ?) "
+    "ON CONFLICT DO UPDATE SET sealed = max(sealed, excluded.sealed), captured = max(captured, excluded.captured)"
 )
 _BEFORE = (
     "SELECT (SELECT last FROM spans WHERE epoch = ? AND stream = ? AND first <= ? ORDER BY first DESC LIMIT 1), "
