@@ -26,7 +26,8 @@ CLASSIFIER_SIDE = 224
 """Side in pixels of a dynamic input, when neither the file nor the configuration says it."""
 
 FACES_SIZE = (640, 480)
-"""Width and height in pixels of a YuNet with a dynamic input: cameras that see faces have this aspect."""
+"""Width and height in pixels of a YuNet with a dynamic input: found by trying sizes against the expected detections,
+since its definition leaves the size to whoever runs it."""
 
 FACES_OUTPUT = "cls_8"
 """An output that YuNet alone has."""
