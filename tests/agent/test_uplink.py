@@ -367,6 +367,53 @@ def test_the_collector_tells_the_time_to_a_device_that_has_none(quick: Field):
     assert abs(header.sealed_at_ns - now_ns) < 30 * 10**9
 
 
+def test_a_birth_that_nobody_answers_is_told_again(quick: Field, monkeypatch):
+    """A device that does not know the time sends nothing before: a lost answer must not silence it for good."""
+    monkeypatch.setattr(module, "_BIRTH_PATIENCE_S", 0.1)
+    collector = quick.collector()
+    collector.acking = False
+    agent = quick.agent(LostClock())
+    agent.put()
+    until(lambda: len(collector.states) >= 3)
+    until(lambda: agent.uplink.state.startswith("no collector"))
+    assert not collector.batches
+    with collector.lock:
+        collector.acking = True
+    until(lambda: agent.waiting == 0)
+    told = len(collector.states)
+    until(lambda: agent.uplink._birth_due is None)
+    agent.put()
+    until(lambda: agent.waiting == 0)
+    assert len(collector.states) == told, "an answered birth is not told again"
+
+
+def test_a_birth_that_cannot_be_made_is_tried_again(quick: Field, monkeypatch):
+    collector = quick.collector()
+    fails = iter([RuntimeError("once")])
+    agent = quick.agent()
+    until(lambda: len(collector.states) == 1)
+    birth = agent.uplink._birth
+
+    def sometimes() -> Status:
+        for failure in fails:
+            raise failure
+        return birth()
+
+    monkeypatch.setattr(agent.uplink, "_birth", sometimes)
+    agent.uplink.announce()
+    until(lambda: len(collector.states) == 2)
+
+
+def test_losing_the_broker_is_no_sign_of_a_collector(quick: Field, caplog):
+    caplog.set_level("INFO")
+    agent = quick.agent()
+    agent.put()
+    until(lambda: agent.uplink.state.startswith("no collector"))
+    quick.broker.kill()
+    until(lambda: agent.uplink.state.startswith("no broker"))
+    assert "a collector confirms batches again" not in caplog.text
+
+
 def test_a_time_before_vigie_is_not_believed(quick: Field):
     collector = quick.collector()
     collector.now_ns = lambda: 5 * 10**9
