@@ -47,7 +47,7 @@ from agent.capture_child import (
 )
 from agent.clock import Clock
 from agent.progress import Progress
-from agent.sources import Pixels, Resolved
+from agent.sources import Pixels, Resolved, frames_text
 from shared.redact import redact
 
 __all__ = ["Backoff", "Capture", "Frame", "OnEvent", "OnSettled", "Progress"]
@@ -405,7 +405,7 @@ class _Supervisor:
         if self._stopping.is_set():
             return None
         if trouble is None:
-            self._inbox.put_event("stream_ended", f"after {self._seen} frames")
+            self._inbox.put_event("stream_ended", child.ending or f"after {frames_text(self._seen)}")
             return None
         self._outage.begin(trouble)
         return child.worked_s
@@ -432,6 +432,7 @@ class _Supervisor:
             if child.wait(left_s, self._bell_rings):
                 notice = child.receive()
                 if isinstance(notice, Ended):
+                    child.ending = redact(notice.detail)[:_DETAIL_CHARS]
                     return None
                 if notice is None or isinstance(notice, Failed):
                     return _Trouble("camera_lost", child.explain(notice))
@@ -533,6 +534,7 @@ class _Child:
         frames_from: When its first frame came, on the monotonic clock.
         worked_s: From its first frame to its last.
         live: Whether its source is.
+        ending: What its source said of its end.
     """
 
     def __init__(self, plan: _Plan, start: Start, progress_fd: int) -> None:
@@ -540,6 +542,7 @@ class _Child:
         self.frames_from: float | None = None
         self.worked_s = 0.0
         self.live = False
+        self.ending = ""
         self._decoder = msgspec.msgpack.Decoder(Notice)
         self._memory: mmap.mmap | None = None
         self._arena = Arena(0, 0)

@@ -25,7 +25,7 @@ from msgspec import Struct
 
 from agent.clock import Clock
 from agent.progress import Counter
-from agent.sources import FrameSource, Lost, Pixels, Resumable, TwoStep, Unreadable, import_source
+from agent.sources import Ending, FrameSource, Lost, Pixels, Resumable, TwoStep, Unreadable, import_source
 from shared.records import TICK_NS
 
 SLOTS = 4
@@ -127,7 +127,13 @@ class Settled(Struct, tag=True):
 
 
 class Ended(Struct, tag=True):
-    """The source has no more frames."""
+    """The source has no more frames.
+
+    Attributes:
+        detail: What is to be said of that, if the source knows more than how many came.
+    """
+
+    detail: str = ""
 
 
 class Failed(Struct, tag=True):
@@ -389,7 +395,7 @@ def _capture(start: Start, link: _Link, counter: Counter) -> None:
             if counter.value and not source.live and isinstance(source, Resumable):
                 source.resume(counter.value)
             _Reader(source, start, link, counter).run()
-            ending: Notice = Ended()
+            ending: Notice = Ended(source.ending()[:REASON_CHARS] if isinstance(source, Ending) else "")
         except _Stopped:
             return
         except Lost as error:

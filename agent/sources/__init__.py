@@ -95,6 +95,15 @@ class Resumable(FrameSource, Protocol):
         ...
 
 
+@runtime_checkable
+class Ending(FrameSource, Protocol):
+    """A source that knows where its end should have been."""
+
+    def ending(self) -> str:
+        """Called after the end, while open: what the event `stream_ended` says of it; nothing for how many came."""
+        ...
+
+
 class Resolved(NamedTuple):
     """A source as the configuration names it, checked but not opened."""
 
@@ -189,3 +198,8 @@ def _check_options(kind: str, given: Mapping[str, object], options: type[msgspec
 def describe(resolved: Resolved) -> str:
     """The source in a few words for status and logs: kind and target, without credentials."""
     return f"{resolved.kind}: {redact(resolved.target)}"
+
+
+def frames_text(count: int) -> str:
+    """A number of frames in words: `1 frame`, `2 frames`."""
+    return f"{count} frame" if count == 1 else f"{count} frames"

@@ -1,24 +1,26 @@
 """A video file, a picture, or a folder of pictures in natural order."""
 
+import logging
 import re
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated
 
-import cv2
 import msgspec
-import numpy as np
 from msgspec import Meta
 
-from agent.sources import Lost, Pixels, Unreadable
+from agent.sources import Lost, Pixels
+from agent.sources.video import Video
 
 PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """Endings of what is taken for a picture; a file with another one is taken for a video."""
 
 _FOLDER_FPS = 10.0
-"""Pictures a second of a folder that plays in real time, when nothing else is said."""
+"""Pictures a second of a folder, or of a video without a rate, in real time, when nothing else is said."""
 _FPS_MAX = 1000.0
+
+_log = logging.getLogger(__name__)
 
 
 class Files:
@@ -54,6 +56,7 @@ class Files:
         self.live = options.realtime
         self._due = 0.0
         self._given_in_pass = 0
+        self._told_ending = False
 
     def __enter__(self) -> "Files":  # noqa: PYI034  # Self needs Python 3.11
         """Open the file, or list the folder."""
@@ -94,6 +97,10 @@ class Files:
         """The next frame, or None at the end. Raises `Unreadable` and `Lost`."""
         return self.retrieve() if self.grab() else None
 
+    def ending(self) -> str:
+        """After the end: where the file ended, if that is not where it announced to."""
+        return self._reel.ending()
+
     def resume(self, frames: int) -> None:
         """Pass over `frames` frames, through as many rounds as that takes."""
         for _ in range(frames):
@@ -108,6 +115,9 @@ class Files:
         if not self._given_in_pass:
             raise Lost(f"no frame could be read from {self._path}")
         self._given_in_pass = 0
+        if not self._told_ending and (ending := self._reel.ending()):
+            _log.warning("%s ends %s", self._path, ending)
+            self._told_ending = True
         self._reel.close()
         self._reel = _open(self._path)
         if not self._reel.grab():
@@ -115,33 +125,9 @@ class Files:
 
     def _wait(self) -> None:
         """Wait until the frame's time has come; a frame that is late does not make the next ones hurry."""
-        period_s = 1 / (self._options.fps or self._reel.fps)
+        period_s = 1 / (self._options.fps or self._reel.fps or _FOLDER_FPS)
         time.sleep(max(0.0, self._due - time.monotonic()))
         self._due = max(self._due, time.monotonic() - period_s) + period_s
-
-
-class _Video:
-    """A video file, through FFmpeg."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-        if not self._video.isOpened():
-            raise Lost(f"{path} cannot be played: it is no video file that FFmpeg knows, or it is damaged")
-        rate = self._video.get(cv2.CAP_PROP_FPS)
-        self.fps = rate if 0 < rate <= _FPS_MAX else _FOLDER_FPS
-
-    def grab(self) -> bool:
-        return self._video.grab()
-
-    def retrieve(self) -> Pixels:
-        good, pixels = self._video.retrieve()
-        if not good or pixels is None:
-            raise Unreadable(f"a frame of {self._path} cannot be decoded")
-        return np.asarray(pixels, np.uint8)
-
-    def close(self) -> None:
-        self._video.release()
 
 
 class _Pictures:
@@ -166,11 +152,15 @@ class _Pictures:
     def retrieve(self) -> Pixels:
         return self._decode(self._path)
 
+    def ending(self) -> str:
+        """A folder announces nothing."""
+        return ""
+
     def close(self) -> None:
         """Nothing is open."""
 
 
-_Reel = _Video | _Pictures
+_Reel = Video | _Pictures
 
 
 def _open(path: Path) -> _Reel:
@@ -181,7 +171,7 @@ def _open(path: Path) -> _Reel:
         raise Lost(f"{path} does not exist")
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return _Pictures([path])
-    return _Video(path)
+    return Video(path)
 
 
 def pictures_in(folder: Path) -> list[Path]:

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -123,6 +125,28 @@ def test_a_file_gives_every_frame_in_order_and_ends():
     watched = Watched(synthetic(count=40)).watch(lambda frame: seen.append(read_number(frame.pixels)))
     assert seen == watched.numbers("frame") == list(range(1, 41))
     assert watched.said[-1] == ("event", "stream_ended", "after 40 frames")
+    watched.check_books()
+
+
+def test_one_frame_is_one_frame():
+    watched = Watched(synthetic(count=1)).watch()
+    assert watched.detail("stream_ended") == "after 1 frame"
+
+
+def test_a_damaged_video_is_read_to_its_end_and_says_what_was_missing(tmp_path):
+    path = tmp_path / "a.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
+    for level in range(60):
+        writer.write(np.full((48, 64, 3), level, np.uint8))
+    writer.release()
+    data = bytearray(path.read_bytes())
+    starts = [found.start() for found in re.finditer(b"\xff\xd8\xff", data)]
+    data[starts[10] : starts[10] + 200] = bytes(200)
+    path.write_bytes(data[: starts[40] - 8])  # without the next chunk's head
+    watched = Watched(resolve({"files": str(path)}, Path("/nowhere"))).watch()
+    assert watched.numbers("unreadable") == [11]
+    assert watched.numbers("frame") == [number for number in range(1, 41) if number != 11]
+    assert watched.detail("stream_ended") == "after 40 of 60 frames: the file is damaged"
     watched.check_books()
 
 

@@ -1,5 +1,7 @@
 """Frames from files."""
 
+import contextlib
+import re
 import struct
 import time
 
@@ -173,3 +175,124 @@ def test_a_file_that_vanishes_during_a_loop_is_lost(tmp_path):
         path.unlink()
         with pytest.raises(Lost, match="does not exist"):
             source.read()
+
+
+def write_film(path, frames=60, fourcc="MJPG"):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*fourcc), 25, (64, 48))
+    assert writer.isOpened()
+    for number in range(frames):
+        writer.write(np.full((48, 64, 3), 4 * number, np.uint8))
+    writer.release()
+    return path
+
+
+def damage(path, frames):
+    """Overwrite these frames (from 0) of a film of JPEGs."""
+    data = bytearray(path.read_bytes())
+    starts = [found.start() for found in re.finditer(b"\xff\xd8\xff", data)]
+    for number in frames:
+        data[starts[number] : starts[number] + 200] = bytes(200)
+    path.write_bytes(data)
+    return path
+
+
+def outcomes(source):
+    """What came: a level, or None for what could not be read."""
+    found: list[int | None] = []
+    while source.grab():
+        found.append(None)
+        with contextlib.suppress(Unreadable):
+            found[-1] = round(float(source.retrieve().mean()) / 4)
+    return found
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.mp4"])
+def test_a_damaged_frame_of_a_video_costs_itself_only(tmp_path, name):
+    path = damage(write_film(tmp_path / name), [10, 11, 30])
+    with opened(path) as source:
+        found = outcomes(source)
+        assert source.ending() == ""
+    assert found == [None if number in {10, 11, 30} else number for number in range(60)]
+
+
+def test_resuming_counts_damaged_frames(tmp_path):
+    path = damage(write_film(tmp_path / "a.avi"), [10, 11, 30])
+    with opened(path) as source:
+        source.resume(11)
+        assert outcomes(source)[:2] == [None, 12]
+
+
+def test_a_video_that_is_cut_short_says_where_it_ended(tmp_path):
+    path = write_film(tmp_path / "a.avi")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with opened(path) as source:
+        found = outcomes(source)
+        assert found == list(range(len(found)))
+        assert source.ending() == f"after {len(found)} of 60 frames: the file is damaged"
+
+
+def test_a_video_whose_end_is_damaged_makes_no_frames_up(tmp_path):
+    path = damage(write_film(tmp_path / "a.mp4"), [20, *range(50, 60)])
+    with opened(path) as source:
+        assert len(outcomes(source)) == 50
+        assert source.ending() == "after 50 of 60 frames: the file is damaged"
+
+
+@pytest.mark.parametrize("count", [0, -1, -192153584101141.0, 1e18, float("nan"), 59, 61, 62])
+def test_a_count_that_is_nonsense_or_a_little_wrong_claims_nothing(tmp_path, monkeypatch, count):
+    path = write_film(tmp_path / "a.avi")
+    _announce(monkeypatch, count)
+    with opened(path) as source:
+        assert outcomes(source) == list(range(60))
+        assert source.ending() == ""
+
+
+def test_an_estimated_count_claims_nothing_where_the_rate_varies(tmp_path, monkeypatch):
+    """Matroska does not count: a film of 200 frames over 43 s, 25 a second at first, announces 1091."""
+    path = write_film(tmp_path / "a.avi")
+    _announce(monkeypatch, 300, seconds=12)
+    with opened(path) as source:
+        outcomes(source)
+        assert source.ending() == ""
+
+
+def test_a_film_that_leaves_frames_out_by_intention_is_not_called_damaged(tmp_path, monkeypatch):
+    """An edit list of MP4, as phones write it when one trims a film."""
+    path = write_film(tmp_path / "a.mp4")
+    _announce(monkeypatch, 80)
+    with opened(path) as source:
+        outcomes(source)
+        assert source.ending() == "after 60 frames; the file announces 80"
+
+
+def test_a_loop_warns_once_of_a_video_that_is_cut_short(tmp_path, caplog):
+    path = write_film(tmp_path / "a.avi")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with opened(path, loop=True) as source:
+        for _ in range(120):
+            assert source.grab()
+    [said] = caplog.messages
+    assert "of 60 frames: the file is damaged" in said
+
+
+def _announce(monkeypatch, count, seconds=None):
+    """Let every video announce so many frames, and reach so far into its time."""
+
+    class Announcing:
+        def __init__(self, *args):
+            self._video = cv2_capture(*args)
+
+        def get(self, what):
+            if what == cv2.CAP_PROP_FRAME_COUNT:
+                return count
+            if what == cv2.CAP_PROP_POS_MSEC and seconds is not None:
+                return seconds * 1000.0
+            return self._video.get(what)
+
+        def __getattr__(self, name):
+            return getattr(self._video, name)
+
+    cv2_capture = cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", Announcing)
