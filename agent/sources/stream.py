@@ -1,6 +1,8 @@
 """A camera on the network: RTSP, or HTTP with MJPEG or video, through FFmpeg."""
 
 import os
+import time
+from collections import deque
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Literal
@@ -20,6 +22,13 @@ _FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _FFMPEG_LOG_LEVEL = "OPENCV_FFMPEG_LOGLEVEL"
 _FFMPEG_WARNINGS = "24"
 """At this level FFmpeg says why a server refused."""
+
+_FAILURES_MAX = 20
+"""Frames in a row that cannot be decoded, after which the stream is opened again."""
+_AT_ONCE_S = 0.001
+"""A grab that fails faster waited for nothing: so it is after the end."""
+_ALL_OF_IT = 0.9
+"""Of the time that FFmpeg waits: a grab that fails after so much of it came to its limit."""
 
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 
@@ -66,6 +75,11 @@ class Stream:
         self._url = target
         self._options = options
         self._video = cv2.VideoCapture()
+        self._ahead: deque[bool] = deque()  # frames that came and were not yet asked for: whether they can be decoded
+        self._failures = 0  # of `grab`, that may be frames or the end
+        self._lost = ""
+        self._decodable = False
+        self._undecodable = 0  # in a row
 
     def __enter__(self) -> "Stream":  # noqa: PYI034  # Self needs Python 3.11
         """Connect."""
@@ -91,22 +105,28 @@ class Stream:
         self._video.release()
 
     def grab(self) -> bool:
-        """Wait for the next frame.
+        """Wait for the next frame, whether or not it can be decoded.
 
         Raises:
-            Lost: The stream ended, or nothing came in time.
+            Lost: The stream ended, nothing came in time, or nothing that can be decoded.
         """
-        if not self._video.grab():
-            raise Lost(f"{redact(self._url)} ended, or sent nothing for {self._options.read_timeout_s:g} s")
+        while not self._ahead:
+            if self._lost:
+                raise Lost(f"{redact(self._url)} {self._lost}")
+            self._look()
+        self._decodable = self._ahead.popleft()
+        self._undecodable = 0 if self._decodable else self._undecodable + 1
+        if self._undecodable > _FAILURES_MAX:
+            raise Lost(f"{redact(self._url)} sent more than {_FAILURES_MAX} frames in a row that cannot be decoded")
         return True
 
     def retrieve(self) -> Pixels:
-        """Decode the frame that `grab` waited for.
+        """The frame that `grab` waited for.
 
         Raises:
             Unreadable: It cannot be decoded.
         """
-        good, pixels = self._video.retrieve()
+        good, pixels = self._video.retrieve() if self._decodable else (False, None)
         if not good or pixels is None:
             raise Unreadable("a frame of the stream cannot be decoded")
         return np.asarray(pixels, np.uint8)
@@ -115,6 +135,34 @@ class Stream:
         """The next frame. Raises `Unreadable` and `Lost`; a stream has no end."""
         self.grab()
         return self.retrieve()
+
+    def _look(self) -> None:
+        """Grab once, and tell frames from the end.
+
+        OpenCV says no to all of these: a frame that cannot be decoded, the end, and the end of its patience. A failure
+        is a frame when the stream goes on after it: with a frame, or with a failure that took time. After the end
+        every grab fails at once.
+        """
+        began = time.monotonic()
+        good = self._video.grab()
+        took_s = time.monotonic() - began
+        if good:
+            self._settle_failures()
+            self._ahead.append(True)
+        elif took_s >= self._options.read_timeout_s * _ALL_OF_IT:
+            self._settle_failures()
+            self._lost = f"sent nothing for {self._options.read_timeout_s:g} s"
+        else:
+            if took_s > _AT_ONCE_S:
+                self._settle_failures()
+            self._failures += 1
+            if self._failures > _FAILURES_MAX:
+                self._lost = "ended"
+
+    def _settle_failures(self) -> None:
+        """The stream went on: what failed before were frames."""
+        self._ahead.extend([False] * self._failures)
+        self._failures = 0
 
 
 def with_credentials(url: str, options: Stream.Options) -> str:
