@@ -8,7 +8,7 @@ import binascii
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Annotated, Any, Protocol, TypeAlias, cast
 
 import msgspec
 
@@ -41,7 +41,9 @@ ROWS_MAX = 20_000
 HOUR_NS = 3600 * SECOND_NS
 DAY_NS = 24 * HOUR_NS
 
-_places: msgspec.json.Decoder[Place] = msgspec.json.Decoder(Place)
+_Integer: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=FOREVER_NS)]
+_places = msgspec.json.Decoder(tuple[_Integer, str, str, str, _Integer, str, _Integer])
+"""Decodes a `Place` with integers that a store can compare with."""
 _PACE_NS = 60 * SECOND_NS
 _LATELY_NS = 300 * SECOND_NS
 _EVENTS_PER_DEVICE = 5
@@ -192,12 +194,13 @@ class Queries:
             NotFound: The device was never heard of.
             Unavailable: The store cannot be read.
         """
-        epochs = self.store.ledger(site, device, from_ns, to_ns)
+        start, end = _bounds(from_ns, to_ns)
+        epochs = self.store.ledger(site, device, from_ns and start, None if to_ns is None else end)
         quarantined = self.quarantine.of_device(site, device) if self.quarantine else []
         known = epochs or quarantined
         if not known and not any((f.site, f.device) == (site, device) for f in self.store.devices()):
             raise NotFound(f"there is no device {site}/{device}")
-        return books.ledger(epochs, quarantined, from_ns or 0, FOREVER_NS if to_ns is None else to_ns)
+        return books.ledger(epochs, quarantined, start, end)
 
     def predictions(self, where: Filter = EVERYTHING, cursor: str | None = None, limit: int = 100) -> Json:
         """What the models saw, newest first, `limit` at most; `next_cursor` goes on where it ends.
@@ -208,11 +211,12 @@ class Queries:
         """
         if not 1 <= limit <= LIMIT_MAX:
             raise BadQuery("limit", f"'limit' must be 1 to {LIMIT_MAX}, got {limit}")
+        if where.min_score is not None and not 0 <= where.min_score <= 1:
+            raise BadQuery("min_score", f"'min_score' must be 0 to 1, got {where.min_score}")
         names = self._names()
         wanted = Wanted(
             where.scope,
-            where.from_ns or 0,
-            FOREVER_NS if where.to_ns is None else where.to_ns,
+            *_bounds(where.from_ns, where.to_ns),
             None if where.class_ is None else names.ids(where.class_),
             round((where.min_score or 0) * SCALE),
         )
@@ -241,8 +245,8 @@ class Queries:
             BadQuery: An unknown dimension, an empty range, or too many rows.
             Unavailable: The store cannot be read.
         """
-        end = self.clock() if to_ns is None else to_ns
-        start = max(0, end - DAY_NS) if from_ns is None else from_ns
+        start, end = _bounds(from_ns, self.clock() if to_ns is None else to_ns)
+        start = max(0, end - DAY_NS) if from_ns is None else start
         _check_summary(by, start, end, every_ns)
         hours = every_ns is not None and every_ns % HOUR_NS == 0 and start < self.clock() - self._minutes_ns
         parts = self.store.windows(where.scope, start, end, every_ns, hours=hours)
@@ -341,7 +345,7 @@ class Queries:
     def _range(self, from_ns: int | None, to_ns: int | None, limit: int) -> tuple[int, int]:
         if not 1 <= limit <= LIMIT_MAX:
             raise BadQuery("limit", f"'limit' must be 1 to {LIMIT_MAX}, got {limit}")
-        return from_ns or 0, FOREVER_NS if to_ns is None else to_ns
+        return _bounds(from_ns, to_ns)
 
     def _row(self, key: tuple[object, ...], by: Sequence[str], figures: Json) -> Json:
         start, *dimensions = key
@@ -447,13 +451,19 @@ def _stream(name: str, told: StreamStatus | None) -> Json:
     }
 
 
+def _bounds(from_ns: int | None, to_ns: int | None) -> tuple[int, int]:
+    """A range within what a store can compare with; None has no end."""
+    start, end = from_ns or 0, FOREVER_NS if to_ns is None else to_ns
+    return min(max(0, start), FOREVER_NS), min(max(0, end), FOREVER_NS)
+
+
 def _check_summary(by: Iterable[str], start: int, end: int, every_ns: int | None) -> None:
     for name in by:
         if name not in DIMENSIONS:
             raise BadQuery("by", f"'by' takes {', '.join(DIMENSIONS)}, got {name!r}")
     if start >= end:
         raise BadQuery("from", f"'from' must be before 'to', got {rfc3339(start)} and {rfc3339(end)}")
-    if every_ns is not None and (every_ns < SECOND_NS or (end - start) / every_ns > ROWS_MAX):
+    if every_ns is not None and (not SECOND_NS <= every_ns <= FOREVER_NS or (end - start) / every_ns > ROWS_MAX):
         raise BadQuery(
             "every", f"'every' must be at least a second and give at most {ROWS_MAX} steps; take longer ones"
         )

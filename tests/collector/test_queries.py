@@ -1,5 +1,7 @@
 """Named questions with figures computed by hand."""
 
+import base64
+import json
 from collections.abc import Iterator
 from itertools import permutations
 from pathlib import Path
@@ -191,6 +193,38 @@ def test_pages_follow_each_other_without_a_gap(store: SQLite, queries: Queries) 
 def test_a_cursor_that_is_none_is_refused(queries: Queries, cursor: str) -> None:
     with pytest.raises(BadQuery, match="'cursor' must be a 'next_cursor' of an earlier answer"):
         queries.predictions(cursor=cursor)
+
+
+@pytest.mark.parametrize("position", [0, 4, 6])
+@pytest.mark.parametrize("number", [2**63, -1, 10**30])
+def test_a_cursor_with_a_number_that_no_store_holds_is_refused(
+    store: SQLite, queries: Queries, position: int, number: int
+) -> None:
+    store.write([received(detail(1, 1))])
+    place = [T0 + SECOND, "greenhouse", "pi-roof", "cam0", 1, NONCE, 3]
+    place[position] = number
+    with pytest.raises(BadQuery, match="'cursor' must be a 'next_cursor'") as caught:
+        queries.predictions(cursor=base64.urlsafe_b64encode(json.dumps(place).encode()).decode())
+    assert caught.value.parameter == "cursor"
+
+
+@pytest.mark.parametrize("at_ns", [-(10**30), 10**30])
+def test_times_that_no_store_holds_are_the_ends_of_time(store: SQLite, queries: Queries, at_ns: int) -> None:
+    store.write([received(detail(1, 1)), received(summary(1, Vitals(0, 1.0), Event(0, "agent_started")))])
+    seen = 5 if at_ns < 0 else 0
+    assert len(queries.predictions(Filter(from_ns=at_ns))["predictions"]) == seen
+    assert len(queries.predictions(Filter(to_ns=at_ns))["predictions"]) == 5 - seen
+    assert queries.ledger("greenhouse", "pi-roof", from_ns=at_ns)["captured"] == seen
+    assert len(queries.events(from_ns=at_ns)["events"]) == bool(seen)
+    assert len(queries.vitals(to_ns=at_ns)["vitals"]) == (not seen)
+    with pytest.raises(BadQuery, match="'from' must be before 'to'"):
+        queries.summary(from_ns=at_ns, to_ns=at_ns)
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), -1.0, 1e300])
+def test_a_score_out_of_range_is_refused(queries: Queries, score: float) -> None:
+    with pytest.raises(BadQuery, match="'min_score' must be 0 to 1"):
+        queries.predictions(Filter(min_score=score))
 
 
 def test_a_limit_out_of_range_is_refused(queries: Queries) -> None:
