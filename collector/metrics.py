@@ -71,7 +71,9 @@ class Metrics:
         self.queue_bytes = self._gauge("queue_bytes", "Size of the messages that wait for the store.")
         self.connected = self._gauge("broker_connected", "1 while there is a connection to the broker.")
         self.store_available = self._gauge("store_available", "1 while the store takes what is written.")
-        self.last_message_s = self._gauge("last_message_seconds", "When the last message came, since 1970.")
+        self.last_message_s = self._gauge(
+            "last_message_timestamp_seconds", "When the last message came, in seconds since 1970; 0 before the first."
+        )
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(f"vigie_collector_{name}", meaning, labels, registry=self.registry)

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
+from prometheus_client.metrics import MetricWrapperBase
 
+from collector.metrics import Metrics
 from collector.web import problems
 from collector.web.api import PARAMETERS
 from collector.web.dashboard import CHARTS, PERIODS, STRIP
@@ -60,6 +62,24 @@ def test_every_field_of_an_answer_is_told(greenhouse):
 @pytest.mark.parametrize("name", [*GAUGES, STORE_UP])
 def test_every_gauge_is_told(name):
     assert f"`{name}`" in API
+
+
+def test_the_collectors_own_metrics_are_told_and_no_others():
+    table = dict(re.findall(r"^\| `(vigie_collector_\w+)` \| ([\w, ]*) ?\|", API, re.MULTILINE))
+    metrics = Metrics()
+    named = {
+        family.name + ("_total" if family.type == "counter" else ""): family for family in metrics.registry.collect()
+    }
+    assert set(table) == set(named)
+    for one in vars(metrics).values():
+        if isinstance(one, MetricWrapperBase):
+            name = one._name + ("_total" if one._type == "counter" else "")
+            assert table[name].strip() == ", ".join(one._labelnames), name
+
+
+def test_times_and_units_are_in_the_collectors_metric_names():
+    for family in Metrics().registry.collect():
+        assert ("since 1970" in family.documentation) == family.name.endswith("_timestamp_seconds"), family.name
 
 
 def test_every_http_metric_and_problem_is_told():
