@@ -54,7 +54,7 @@ def create_app(
     problems.register(app)
     assets.register(app)
     api.register(app, queries, pictures)
-    dashboard.register(app, queries)
+    dashboard.register(app, queries, health)
     metrics_routes.register(app, queries, metrics)
     health_routes.register(app, health)
     return app

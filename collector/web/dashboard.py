@@ -15,6 +15,7 @@ from collector.timestamps import SECOND_NS, rfc3339
 from collector.web import assets, views
 from collector.web.api import answer
 from collector.web.briefly import Briefly
+from collector.web.health import Health
 from collector.web.parameters import Parameters
 from collector.web.problems import not_found, wrong_parameter
 from collector.web.states import judge
@@ -84,8 +85,9 @@ CHARTS = (
 class Dashboard:
     """The pages and their views."""
 
-    def __init__(self, queries: Queries) -> None:
+    def __init__(self, queries: Queries, health: Health) -> None:
         self._queries = queries
+        self._health = health
         self._kept = Briefly()
 
     def fleet_page(self) -> str:
@@ -141,7 +143,8 @@ class Dashboard:
     def _fleet(self) -> Json:
         glances, now_ns = self._glances(), self._queries.clock()
         paces = self._kept.get("paces", SPARK_STEP_S / 6, lambda: self._paces(now_ns))
-        return views.fleet(glances, paces, now_ns)
+        reasons = self._kept.get("health", FRESH_S, lambda: dict(self._health()))
+        return views.fleet(glances, paces, now_ns, reasons)
 
     def _paces(self, now_ns: int) -> dict[views.Path, list[float | None]]:
         """Frames per second of each stream, a minute a step, oldest first."""
@@ -189,7 +192,7 @@ class Dashboard:
             for stream in device["streams"]:
                 if (device["site"], device["device"], stream["stream"]) == path:
                     return device, stream
-        raise not_found(f"There is no stream {'/'.join(path)}. The fleet is at /.")
+        raise not_found(f"There is no stream {'/'.join(path)}.")
 
     def _whole(self, path: views.Path, period: Period, now_ns: int) -> Json:
         """Figures and events of the whole period."""
@@ -217,9 +220,9 @@ class Dashboard:
         return min(found, key=lambda one: abs(one["captured_at_ns"] - at_ns), default=None)
 
 
-def register(app: Flask, queries: Queries) -> None:
+def register(app: Flask, queries: Queries, health: Health) -> None:
     """Serve the pages."""
-    pages = Dashboard(queries)
+    pages = Dashboard(queries, health)
     blueprint = Blueprint("dashboard", __name__)
     stream = "<site>/<device>/<stream>"
     routes: dict[str, Callable[..., Response | str]] = {

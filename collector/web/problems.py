@@ -19,7 +19,7 @@ LOG = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 
 _ADVICE = {
-    HTTPStatus.NOT_FOUND: "There is nothing at {path}. The fleet is at /, the API under /api/v1 (docs/api.md).",
+    HTTPStatus.NOT_FOUND: "There is nothing at {path}. The API is under /api/v1 (docs/api.md).",
     HTTPStatus.METHOD_NOT_ALLOWED: "{method} is not possible on {path}. Use one of: {allowed}.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "No request here needs a body: send the parameters in the URL's query.",
 }
@@ -81,7 +81,8 @@ def _bad_query(error: BadQuery) -> Response:
 
 
 def _unheard_of(error: NotFound) -> Response:
-    return _answer(not_found(f"{error}: {request.path}. /api/v1/devices lists what there is."))
+    words = str(error)
+    return _answer(not_found(f"{words[:1].upper()}{words[1:]}. /api/v1/devices lists what there is."))
 
 
 def _store_away(error: Unavailable) -> Response:

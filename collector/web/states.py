@@ -6,6 +6,7 @@ stands in its reason.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Literal
 
 from collector.web.times import SECOND_NS, duration_words, parse_time
@@ -23,6 +24,14 @@ SETTLE_NS = 5 * SECOND_NS
 """A batch that was under way when a camera went may be sealed so much later: that is no recovery."""
 
 _CAMERA = {"camera_lost", "camera_stalled", "camera_back", "stream_ended"}
+
+_ENDED = "The recording came to its end."
+
+ASKED_TO = "asked to"
+"""Detail of the event `agent_stopped` when somebody stopped the agent."""
+
+SOURCES_ENDED = "every source has ended"
+"""The same when there was nothing left to watch."""
 
 Glance = dict[str, Any]
 """A device or a stream, as `Queries.fleet` tells."""
@@ -58,11 +67,11 @@ def judge(device: Glance, stream: Glance, now_ns: int) -> State:
     return State("ok", "OK", "well", device["since"], "online since", _notes(device, stream))
 
 
-def _silent(device: Glance, _: Glance, now_ns: int) -> State | None:
+def _silent(device: Glance, stream: Glance, now_ns: int) -> State | None:
     if device["online"]:
         return None
     if device["state"] == "stopped":
-        return State("idle", "Stopped", "stopped", device["since"], reason="The agent was stopped, as it was asked to.")
+        return _stopped(device, stream)
     last = device["last_seen"]
     if last is None:
         return State("bad", "Never heard", "never heard", reason="This device has not spoken to this collector yet.")
@@ -76,6 +85,25 @@ def _silent(device: Glance, _: Glance, now_ns: int) -> State | None:
     )
 
 
+def _stopped(device: Glance, stream: Glance) -> State:
+    """The agent ended in good order: by itself, because there was nothing left to watch, or because it was asked to."""
+    told = _last_run(device)
+    stop = next((event for event in told if event["name"] == "agent_stopped"), None)
+    own = next((event for event in told if event["name"] in _CAMERA and event["stream"] == stream["stream"]), None)
+    if own is not None and own["name"] == "stream_ended":
+        return State("idle", "Ended", "ended", own["at"], reason=_ENDED)
+    if stop is not None and stop["detail"] == SOURCES_ENDED:
+        return State("idle", "Ended", "ended", stop["at"], reason=_ENDED)
+    asked = stop is not None and stop["detail"] == ASKED_TO
+    reason = "The agent was stopped, as it was asked to." if asked else "The agent ended in good order."
+    return State("idle", "Stopped", "stopped", device["since"], reason=reason)
+
+
+def _last_run(device: Glance) -> list[Glance]:
+    """The events since the agent's last start, newest first."""
+    return list(takewhile(lambda event: event["name"] != "agent_started", device["events"]))
+
+
 def _model_failed(_: Glance, stream: Glance, __: int) -> State | None:
     if not stream["error"]:
         return None
@@ -87,7 +115,7 @@ def _camera(device: Glance, stream: Glance, now_ns: int) -> State | None:
     if event is None or event["name"] == "camera_back" or _sealed_after(stream, event["at"], now_ns):
         return None
     if event["name"] == "stream_ended":
-        return State("idle", "Ended", "ended", event["at"], reason="The recording came to its end.")
+        return State("idle", "Ended", "ended", event["at"], reason=_ENDED)
     return State("bad", "Camera lost", "camera lost", event["at"], reason=event["detail"])
 
 

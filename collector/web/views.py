@@ -1,6 +1,7 @@
 """What the pages show, in words: the server says them once, for the first paint and for every poll."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -17,7 +18,7 @@ Path = tuple[str, str, str]
 
 EVENT_WORDS = {
     "agent_started": "The agent started",
-    "agent_stopped": "The agent was stopped",
+    "agent_stopped": "The agent stopped",
     "camera_lost": "The camera was lost",
     "camera_stalled": "The camera gave no more frames and was opened again",
     "camera_back": "The camera gives frames again",
@@ -50,8 +51,10 @@ FATE_WORDS = {
 }
 
 
-def fleet(glances: View, paces: dict[Path, list[float | None]], now_ns: int) -> View:
-    """The fleet's page: a verdict and a card per stream, problems first."""
+def fleet(
+    glances: View, paces: dict[Path, list[float | None]], now_ns: int, reasons: Mapping[str, str] | None = None
+) -> View:
+    """The fleet's page: what keeps the collector from its work, a verdict, and a card per stream, problems first."""
     cards = []
     for device in glances["devices"]:
         for stream in device["streams"]:
@@ -62,6 +65,7 @@ def fleet(glances: View, paces: dict[Path, list[float | None]], now_ns: int) -> 
     return {
         "verdict": verdict([(state, path) for state, path, _ in cards]),
         "cards": [shown for _, _, shown in cards],
+        "trouble": list((reasons or {}).values()),
     }
 
 
@@ -70,7 +74,7 @@ def verdict(streams: Sequence[tuple[State, Path]]) -> View:
     if not streams:
         return _said("idle", "No cameras yet")
     troubled = [(state, path) for state, path in streams if state.level in {"bad", "warn"}]
-    idle = sum(state.level == "idle" for state, _ in streams)
+    resting = Counter(state.clause for state, _ in streams if state.level == "idle")
     cameras = _cameras(len(streams))
     if troubled:
         named = ", ".join(f"{device}/{stream} {state.clause}" for state, (_, device, stream) in troubled[:NAMED_MAX])
@@ -78,10 +82,12 @@ def verdict(streams: Sequence[tuple[State, Path]]) -> View:
         who = f"{len(troubled)} of {cameras}" if len(streams) > 1 else "The camera"
         has = "has" if len(troubled) == 1 else "have"
         return _said(troubled[0][0].level, f"{who} {has} a problem:", f"{named}{more}")
-    if idle == len(streams):
-        return _said("idle", f"{cameras}, none running")
-    if idle:
-        return _said("ok", f"{cameras}, {len(streams) - idle} well, {idle} not running")
+    well = len(streams) - resting.total()
+    if not well and len(resting) == 1:
+        return _said("idle", f"{cameras}, {'all ' if len(streams) > 1 else ''}{next(iter(resting))}")
+    if resting:
+        counted = ", ".join(f"{count} {clause}" for clause, count in sorted(resting.items()))
+        return _said("ok", f"{cameras}, {well} well, {counted}") if well else _said("idle", f"{cameras}, {counted}")
     return _said("ok", f"{cameras}, all well" if len(streams) > 1 else "1 camera, and it is well")
 
 
@@ -106,11 +112,11 @@ def card(device: View, stream: View, state: State, paces: Sequence[float | None]
         "reason": state.reason,
         "name": f"{device['name']}/{stream['stream']}",
         "where": device["site"],
-        "fps": _fps(stream["frames_per_s"], online=device["online"]),
+        "fps": number(stream["frames_per_s"]),
         "p95": number(stream["response_ms"]["p95"]),
         "none": percent(stream["without_detection"]["share"]),
         "picture": picture(path, stream["snapshot"]),
-        "spark": spark(paces),
+        **_bars(paces),
     }
 
 
@@ -129,14 +135,9 @@ BLANK: View = {
     "none": NONE,
     "picture": None,
     "spark": "",
+    "bars": "",
 }
 """A card without data, for the page's template."""
-
-
-def _fps(value: float | None, *, online: bool) -> str:
-    if value is None:
-        return "0" if online else NONE
-    return number(value)
 
 
 def number(value: float | None) -> str:
@@ -169,6 +170,13 @@ def picture(path: Path, snapshot: View | None) -> View | None:
 def stream_href(path: Path) -> str:
     """The page of a stream."""
     return "/streams/" + "/".join(quote(part, safe="") for part in path)
+
+
+def _bars(paces: Sequence[float | None]) -> View:
+    drawn = spark(paces)
+    # Of a fresh camera there is no bar yet, and of a silent one none any more.
+    words = "frames/s over the last hour" if drawn else "frames/s: no full minute in the last hour"
+    return {"spark": drawn, "bars": words}
 
 
 def spark(values: Sequence[float | None]) -> str:

@@ -226,10 +226,7 @@ def test_a_snapshot_is_served_as_latest_and_by_its_time(greenhouse):
             404,
             "not-found",
             None,
-            (
-                "there is no device greenhouse/nobody: /api/v1/devices/greenhouse/nobody/ledger. "
-                "/api/v1/devices lists what there is."
-            ),
+            "There is no device greenhouse/nobody. /api/v1/devices lists what there is.",
         ),
         (
             "/api/v1/devices/greenhouse/pi-roof/streams/nobody/snapshot",
@@ -251,8 +248,8 @@ def test_a_snapshot_is_served_as_latest_and_by_its_time(greenhouse):
             "not-found",
             None,
             (
-                "There is nothing at /api/v1/devices/greenhouse/../../etc/streams/passwd/snapshot. The fleet is at /, "
-                "the API under /api/v1 (docs/api.md)."
+                "There is nothing at /api/v1/devices/greenhouse/../../etc/streams/passwd/snapshot. "
+                "The API is under /api/v1 (docs/api.md)."
             ),
         ),
         (
@@ -260,7 +257,7 @@ def test_a_snapshot_is_served_as_latest_and_by_its_time(greenhouse):
             404,
             "not-found",
             None,
-            "There is nothing at /api/v1/nothing. The fleet is at /, the API under /api/v1 (docs/api.md).",
+            "There is nothing at /api/v1/nothing. The API is under /api/v1 (docs/api.md).",
         ),
         ("/static/..%2f__init__.py", 404, "not-found", None, None),
         (f"/api/v1/models/{'0' * 64}", 404, "not-found", None, None),

@@ -149,6 +149,79 @@ def test_boxes_lie_on_the_picture_and_can_be_taken_away(page, greenhouse):
     assert page.complaints() == []
 
 
+def test_a_missing_page_names_the_fleet_once(greenhouse):
+    for path in ("/streams/greenhouse/pi-rof/cam0", "/nothing"):
+        page = greenhouse.client.get(path, headers={"Accept": "text/html"})
+        main = page.text.partition("<main")[2].partition("</main>")[0]
+        assert page.status_code == 404
+        assert main.count("leet") == 1, main  # the link
+        assert ">To the fleet</a>" in main
+
+
+@pytest.mark.browser
+def test_the_fleet_says_what_keeps_the_collector_from_its_work(page, world):
+    world.reasons["broker"] = "mqtt://127.0.0.1:1883: connection refused: is the <broker> running there?"
+    page.open("/")
+    assert page.texts("#reasons li") == [world.reasons["broker"]]
+    page.until(lambda: page.text("#contact").startswith("Live"), "the first poll")
+    assert page.text("#trouble h2") == "The collector cannot do all its work"
+    world.reasons.clear()
+    page.until(lambda: not page.chrome.find_element(By.ID, "trouble").is_displayed(), "the end of it")
+    world.reasons["store"] = "the disk is full"
+    page.until(lambda: page.texts("#reasons li") == ["the disk is full"], "the next reason")
+    assert page.complaints() == []
+
+
+def test_an_empty_fleet_says_so_too(world):
+    world.reasons["broker"] = "mqtt://127.0.0.1:1883: connection refused: is the broker running there?"
+    page = world.client.get("/").text
+    assert "No cameras yet" in page
+    assert f"<li>{world.reasons['broker']}</li>" in page
+
+
+@pytest.mark.browser
+def test_the_foot_names_the_zone_once(page):
+    page.chrome.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "UTC"})
+    page.open("/")
+    page.until(lambda: page.text("#contact").startswith("Live"), "the first poll")
+    assert page.text("#zone") == "Times are UTC"
+
+
+@pytest.mark.browser
+def test_a_slow_models_figures_stay_in_their_column(page):
+    _look(page.chrome, 390, "light")
+    page.open("/")
+    page.until(lambda: page.text("#contact").startswith("Live"), "the first poll")
+    lefts = page.run(
+        "const card = document.querySelector('.card');"
+        "card.querySelector('[data-slot=p95]').textContent = '12,346';"
+        "return [...card.querySelectorAll('.figure dt')].map((label) => label.getBoundingClientRect().left)"
+    )
+    assert len(set(lefts)) == 1, lefts
+    tops = page.run(
+        "return [...document.querySelectorAll('.card:first-child .figure')].map((figure) => Math.abs("
+        "figure.querySelector('dt').getBoundingClientRect().bottom"
+        " - figure.querySelector('dd').getBoundingClientRect().bottom))"
+    )
+    assert max(tops) < 8, "a label stands beside its number"
+
+
+@pytest.mark.browser
+def test_charts_are_as_wide_as_their_place_whatever_the_window_does(page):
+    page.open(f"{STREAM}?period=1h")
+    page.until_drawn()
+    beyond = (
+        "return Math.max(...[...document.querySelectorAll('.plot')].map((plot) => Math.abs("
+        "plot.querySelector('.main-svg').getBoundingClientRect().width - plot.clientWidth)))"
+    )
+    for width in (1000, 700, 1280):
+        _look(page.chrome, width, "light")
+        page.until(lambda: page.run(beyond) < 1, f"the charts at {width}")
+    page.run("document.querySelector('main').style.paddingRight = '200px'")  # as a scrollbar does, no window resized
+    page.until(lambda: page.run(beyond) < 1, "the charts in less room")
+    assert page.complaints() == []
+
+
 @pytest.mark.browser
 def test_a_change_appears_without_a_reload(page, greenhouse):
     page.open("/")

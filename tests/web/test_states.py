@@ -1,9 +1,12 @@
 """What is the matter with a stream, and the one sentence about all of them."""
 
+from pathlib import Path
+
 import pytest
 
+import agent.service
 from collector.web import views
-from collector.web.states import judge
+from collector.web.states import ASKED_TO, SOURCES_ENDED, judge
 from collector.web.times import parse_time
 from shared.schema import EVENTS
 
@@ -46,6 +49,8 @@ def _event(name, at="2026-05-01T05:58:00.000Z", stream="cam0", detail=""):
     return {"name": name, "at": at, "stream": stream, "detail": detail}
 
 
+STOP_ASKED = _event("agent_stopped", stream=None, detail="asked to")
+STOP_ENDED = _event("agent_stopped", stream=None, detail="every source has ended")
 SILENT = {"online": False, "last_seen": "2026-05-01T05:56:00.000Z"}
 NONE = {"frames_per_s": None, "last_sealed": None}
 
@@ -54,6 +59,23 @@ CASES = [
     (SILENT, {}, "bad", "Device silent", "silent for 4 min"),
     (SILENT | {"state": "offline"}, NONE, "bad", "Device silent", "silent for 4 min"),
     (SILENT | {"state": "stopped"}, NONE, "idle", "Stopped", "stopped"),
+    (SILENT | {"state": "stopped", "events": [STOP_ASKED]}, NONE, "idle", "Stopped", "stopped"),
+    (SILENT | {"state": "stopped", "events": [STOP_ENDED]}, NONE, "idle", "Ended", "ended"),
+    (SILENT | {"state": "stopped", "events": [STOP_ASKED, _event("stream_ended")]}, NONE, "idle", "Ended", "ended"),
+    (
+        SILENT | {"state": "stopped", "events": [STOP_ASKED, _event("stream_ended", stream="cam1")]},
+        NONE,
+        "idle",
+        "Stopped",
+        "stopped",
+    ),
+    (  # the run before ended by itself; of this one nothing was told yet
+        SILENT | {"state": "stopped", "events": [_event("agent_started", stream=None), STOP_ENDED]},
+        NONE,
+        "idle",
+        "Stopped",
+        "stopped",
+    ),
     ({"online": False, "last_seen": None}, NONE, "bad", "Never heard", "never heard"),
     (SILENT | {"events": [_event("camera_lost")]}, NONE, "bad", "Device silent", "silent for 4 min"),
     ({}, {"error": "no such file: m.onnx"}, "bad", "Not running", "not running"),
@@ -86,6 +108,23 @@ def test_the_worst_that_is_true_is_the_state(device, stream, level, word, clause
     assert (state.level, state.word, state.clause) == (level, word, clause)
 
 
+@pytest.mark.parametrize(
+    ("events", "reason"),
+    [
+        ([], "The agent ended in good order."),
+        ([STOP_ASKED], "The agent was stopped, as it was asked to."),
+        ([STOP_ENDED], "The recording came to its end."),
+    ],
+)
+def test_nobody_is_said_to_have_stopped_an_agent_that_ended_by_itself(events, reason):
+    assert judge(_device(**SILENT, state="stopped", events=events), _stream(**NONE), NOW_NS).reason == reason
+
+
+def test_the_agent_says_why_it_stopped_in_the_words_that_are_looked_for():
+    source = Path(agent.service.__file__).read_text(encoding="utf-8")
+    assert f'"agent_stopped", "{ASKED_TO}" if stop.is_set() else "{SOURCES_ENDED}"' in source
+
+
 def test_what_is_worth_knowing_does_not_change_the_state():
     device = _device(ledger={"captured": 10, "sealed": 8, "missing": 2}, vitals={"under_voltage": True})
     state = judge(device, _stream(), NOW_NS)
@@ -100,6 +139,7 @@ def _fleet(*streams):
 WELL: tuple[dict[str, object], dict[str, object]] = ({}, _stream())
 LOST = ({"events": [_event("camera_lost")]}, _stream(**NONE))
 BEHIND = ({"vitals": {"outbox_oldest_s": 600.0}}, _stream())
+ENDED = ({"events": [_event("stream_ended")]}, _stream(**NONE))
 STOPPED = ({"online": False, "state": "stopped"}, _stream(**NONE))
 
 
@@ -118,13 +158,28 @@ STOPPED = ({"online": False, "state": "stopped"}, _stream(**NONE))
             "3 of 4 cameras have a problem: d0/cam0 camera lost, d1/cam0 camera lost and 1 more",
         ),
         ([BEHIND, WELL], "warn", "1 of 2 cameras has a problem: d0/cam0 10 min behind"),
-        ([STOPPED, WELL], "ok", "2 cameras, 1 well, 1 not running"),
-        ([STOPPED, STOPPED], "idle", "2 cameras, none running"),
+        ([STOPPED, WELL], "ok", "2 cameras, 1 well, 1 stopped"),
+        ([STOPPED, ENDED, WELL], "ok", "3 cameras, 1 well, 1 ended, 1 stopped"),
+        ([STOPPED, STOPPED], "idle", "2 cameras, all stopped"),
+        ([STOPPED, ENDED], "idle", "2 cameras, 1 ended, 1 stopped"),
+        ([ENDED], "idle", "1 camera, ended"),
     ],
 )
 def test_one_sentence_says_how_the_fleet_is(streams, level, text):
     view = views.fleet(_fleet(*((f"d{i}", *one) for i, one in enumerate(streams))), {}, NOW_NS)
     assert (view["verdict"]["state"], view["verdict"]["text"]) == (level, text)
+
+
+def test_no_frames_are_a_dash_on_every_card_as_they_are_null_in_the_api():
+    view = views.fleet(_fleet(("a", *LOST), ("b", *STOPPED)), {}, NOW_NS)
+    assert [card["fps"] for card in view["cards"]] == [views.NONE, views.NONE]
+
+
+def test_bars_say_what_they_are_and_so_do_none():
+    path = ("greenhouse", "a", "cam0")
+    drawn, fresh = (views.fleet(_fleet(("a", *WELL)), paces, NOW_NS)["cards"][0] for paces in ({path: [1.0]}, {}))
+    assert (drawn["bars"], bool(drawn["spark"])) == ("frames/s over the last hour", True)
+    assert (fresh["bars"], bool(fresh["spark"])) == ("frames/s: no full minute in the last hour", False)
 
 
 def test_problems_come_first():

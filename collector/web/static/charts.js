@@ -135,7 +135,7 @@ export function vitals(rows) {
   }));
 }
 
-export const CONFIG = { displayModeBar: false, responsive: true, scrollZoom: false, doubleClick: false };
+export const CONFIG = { displayModeBar: false, responsive: false, scrollZoom: false, doubleClick: false };
 
 export function layout(range, extra = {}) {
   const axis = {

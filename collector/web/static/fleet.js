@@ -4,6 +4,8 @@ import { fillSlots, fillState, follow, setTime, swapPicture } from "./live.js";
 
 const list = document.getElementById("fleet");
 const verdict = document.getElementById("verdict");
+const trouble = document.getElementById("trouble");
+const reasonList = document.getElementById("reasons");
 const template = document.getElementById("card");
 
 function cardFor(item) {
@@ -30,10 +32,23 @@ function fill(card, item) {
   }
 }
 
+/** What keeps the collector itself from its work; drawn anew only where it changed, for screen readers' sake. */
+function showTrouble(reasons) {
+  const told = [...reasonList.children].map((item) => item.textContent);
+  trouble.hidden = !reasons.length;
+  if (told.length === reasons.length && told.every((text, index) => text === reasons[index])) return;
+  reasonList.replaceChildren(...reasons.map((reason) => {
+    const item = document.createElement("li");
+    item.textContent = reason;
+    return item;
+  }));
+}
+
 function show(view) {
   verdict.dataset.state = view.verdict.state;
   fillSlots(verdict, view.verdict);
   document.title = `${view.verdict.text} · Vigie`;
+  showTrouble(view.trouble);
   document.getElementById("empty").hidden = view.cards.length > 0;
   const wanted = new Set(view.cards.map((item) => item.key));
   for (const card of [...list.children]) {

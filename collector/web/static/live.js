@@ -130,5 +130,5 @@ function lost(since) {
 
 const short = new Intl.DateTimeFormat(undefined, { timeZoneName: "short" })
   .formatToParts(new Date()).find((part) => part.type === "timeZoneName");
-setText(document.getElementById("zone"), `Times are ${ZONE}${short ? ` (${short.value})` : ""}`);
+setText(document.getElementById("zone"), `Times are ${ZONE}${short && short.value !== ZONE ? ` (${short.value})` : ""}`);
 localise();

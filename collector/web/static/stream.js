@@ -164,6 +164,14 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   if (latest) drawAll();
 });
 
+// A chart keeps the width it was drawn at, but the page gets a scrollbar, and windows are made narrower.
+const sizes = new ResizeObserver((changes) => {
+  for (const { target } of changes) {
+    if (target.querySelector(".main-svg")) Plotly.Plots.resize(target).catch(() => {}); // not while it is hidden
+  }
+});
+for (const plot of page.querySelectorAll(".plot")) sizes.observe(plot);
+
 localise(page);
 follow(page.dataset.view, show);
 refresh();
