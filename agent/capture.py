@@ -47,7 +47,7 @@ from agent.capture_child import (
 )
 from agent.clock import Clock
 from agent.progress import Progress
-from agent.sources import Pixels, Resolved, frames_text
+from agent.sources import Advising, Pixels, Resolved, frames_text
 from shared.redact import redact
 
 __all__ = ["Backoff", "Capture", "Frame", "OnEvent", "OnSettled", "Progress"]
@@ -258,7 +258,7 @@ class Capture:
         self._on_event = on_event or (lambda _name, _detail: None)
         self._on_settled = on_settled or (lambda _first, _last, _outcome: None)
         self._inbox = _Inbox()
-        plan = _Plan(
+        self._plan = _Plan(
             stream=stream,
             source=source,
             fps=fps,
@@ -266,11 +266,15 @@ class Capture:
             open_deadline_s=max(open_deadline_s, deadline_s),
             backoff=backoff or Backoff(),
         )
-        self._supervisor = _Supervisor(plan, progress, clock, self._inbox)
+        self._supervisor = _Supervisor(self._plan, progress, clock, self._inbox)
         self._thread = threading.Thread(target=self._supervisor.run, name=f"capture-{stream}", daemon=True)
 
     def __enter__(self) -> "Capture":  # noqa: PYI034  # Self needs Python 3.11
         """Begin to capture; a source that cannot be opened is tried again until it can."""
+        # Here, and not where it is opened: that happens again and again, in a new process each time.
+        source = self._plan.source.build()
+        if isinstance(source, Advising) and (advice := source.advice()):
+            _log.warning("%s: %s", self._plan.stream, advice)
         self._thread.start()
         return self
 

@@ -104,6 +104,15 @@ class Ending(FrameSource, Protocol):
         ...
 
 
+@runtime_checkable
+class Advising(FrameSource, Protocol):
+    """A source that can say how to name it better."""
+
+    def advice(self) -> str:
+        """Called in the agent's own process, once in each start and before `with`; nothing when all is well."""
+        ...
+
+
 class Resolved(NamedTuple):
     """A source as the configuration names it, checked but not opened."""
 

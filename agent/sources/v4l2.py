@@ -61,8 +61,6 @@ class V4l2:
 
     def __enter__(self) -> "V4l2":  # noqa: PYI034  # Self needs Python 3.11
         """Open the device and ask for what the options say."""
-        if warning := advice(self._path):
-            _log.warning(warning)
         _require(self._device)
         # OpenCV wants the device itself, not the link to it.
         if not self._video.open(str(self._device.resolve()), cv2.CAP_V4L2):
@@ -78,6 +76,10 @@ class V4l2:
     ) -> None:
         """Close the device."""
         self._video.release()
+
+    def advice(self) -> str:
+        """What to say about the device's name, if there is such a device."""
+        return advice(self._path) if self._device.exists() else ""
 
     def grab(self) -> bool:
         """Wait for the next frame.

@@ -1,10 +1,13 @@
 """USB cameras: what can be shown without one."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from agent.sources import Lost, v4l2
+from agent.capture import Backoff, Capture, Progress
+from agent.clock import Clock
+from agent.sources import Lost, resolve, v4l2
 from agent.sources.v4l2 import V4l2, advice
 
 
@@ -54,3 +57,31 @@ def test_a_numbered_device_is_warned_about():
     )
     assert advice("/dev/video0").endswith("use its name in /dev/v4l/by-id if it has one")
     assert not advice(always)
+
+
+@pytest.mark.usefixtures("devices")
+def test_a_start_warns_once_however_often_the_camera_is_opened(caplog, monkeypatch):
+    """The real /dev of the capture processes has no such camera, or none that may be opened: they try again."""
+    tried: list[str] = []
+    source = resolve({"v4l2": "/dev/video2"}, Path("/nowhere"))
+    capture = Capture("cam0", source, None, Progress.in_memory(["cam0"]), Clock(), backoff=Backoff(0.01, 0.01))
+    begin = capture._supervisor._outage.begin
+
+    def note(trouble):
+        tried.append(trouble.name)
+        begin(trouble)
+        if len(tried) == 3:
+            capture.stop()
+
+    monkeypatch.setattr(capture._supervisor._outage, "begin", note)
+    with caplog.at_level("INFO"), capture:
+        assert list(capture.frames()) == []
+    assert len(tried) == 3
+    [line] = [line for line in caplog.messages if "after the next boot" in line]
+    assert line.startswith("cam0: /dev/video2 can be another camera after the next boot; /dev/v4l/by-id/usb-Acme")
+
+
+@pytest.mark.usefixtures("devices")
+def test_a_device_that_does_not_exist_is_not_warned_about():
+    assert not V4l2("/dev/video9", V4l2.Options()).advice()
+    assert V4l2("2", V4l2.Options()).advice()
