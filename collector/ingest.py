@@ -168,7 +168,7 @@ class Ingest:
         for received in statuses:
             status = received.status
             self._metrics.statuses.labels(status.state).inc()
-            self._note_start(received.site, received.device, status.epoch, status.nonce)
+            self._note_start(received)
             if status.state == "online":
                 self._acks.greet(To(received.site, received.device, status.nonce, status.epoch, "summary"))
 
@@ -182,7 +182,7 @@ class Ingest:
         for one, answer in written:
             header = one.received.batch.header
             self._acks.stored(_to(header), header.batch)
-            self._note_start(header.site, header.device, header.epoch, header.nonce)
+            self._starts.setdefault((header.site, header.device), (header.epoch, header.nonce))
             self._count_batch(one.received, answer)
         return [
             bad(one.message, topics.parse(one.message.topic), "rejected", reason, one.received.batch.header)
@@ -269,9 +269,13 @@ class Ingest:
                     one.version,
                 )
 
-    def _note_start(self, site: str, device: str, epoch: int, nonce: str) -> None:
-        if epoch >= self._starts.get((site, device), (0, ""))[0]:
-            self._starts[site, device] = (epoch, nonce)
+    def _note_start(self, received: ReceivedStatus) -> None:
+        """Only a birth tells of the newest start: late batches and wills are of older ones, and epochs may restart."""
+        device, start = (received.site, received.device), (received.status.epoch, received.status.nonce)
+        if received.status.state == "offline":
+            self._starts.setdefault(device, start)
+        else:
+            self._starts[device] = start
 
     def _send_acks(self) -> None:
         for topic, payload in self._acks.messages(self._clock()):

@@ -370,7 +370,7 @@ class Queries:
             "name": facts.device,
             "online": self._online(facts, now_ns),
             "state": status.state if status else None,
-            "last_seen": rfc3339_or_none(self._seen_ns(facts) or facts.status_at_ns),
+            "last_seen": rfc3339_or_none(self._seen_ns(facts)),
             "epoch": facts.epoch,
             "agent_version": status.agent_version if status else None,
             "hardware": status.hardware if status else None,

@@ -60,11 +60,12 @@ class DeviceFacts:
         site: Its site.
         device: Its name in the site.
         last_batch_at_ns: When its last batch was received, or None.
-        status: Its last status, or None.
+        status: Its last status, or None; after a last will what the birth said, with the will's state and start.
         status_at_ns: When that was received.
-        heard_at_ns: When a status that was not a retained one was last received, or None.
+        heard_at_ns: When a status that it sent itself just then was last received, or None: neither a retained one
+            nor a last will is a sign of life.
         state_since_ns: Since when its state is what it is, or None.
-        epoch: Of its newest start that is known, or None.
+        epoch: Of the start that its newest status or batch names, or None.
         streams: Names of the streams that it ever told of.
     """
 

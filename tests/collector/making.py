@@ -155,7 +155,9 @@ def model(stream: str = "cam0", maker: Maker = MAKER) -> ModelInfo:
 
 
 def status(state: Any = "online", *, epoch: int = 1, nonce: str = NONCE) -> Status:
-    """A birth or last will."""
+    """A birth, or what is sent at an end; a last will says no more than the agent's own."""
+    if state == "offline":
+        return Status(1, state, epoch, nonce)
     stream = StreamStatus(
         "files:clip.mp4",
         10.0,
@@ -173,7 +175,13 @@ def status(state: Any = "online", *, epoch: int = 1, nonce: str = NONCE) -> Stat
 
 
 def born(
-    state: Any = "online", at_ns: int = T0, *, retained: bool = False, device: str = "pi-roof", epoch: int = 1
+    state: Any = "online",
+    at_ns: int = T0,
+    *,
+    retained: bool = False,
+    device: str = "pi-roof",
+    epoch: int = 1,
+    nonce: str = NONCE,
 ) -> ReceivedStatus:
     """A status as the store gets it."""
-    return ReceivedStatus("greenhouse", device, status(state, epoch=epoch), at_ns, retained)
+    return ReceivedStatus("greenhouse", device, status(state, epoch=epoch, nonce=nonce), at_ns, retained)

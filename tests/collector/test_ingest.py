@@ -272,6 +272,17 @@ def test_a_picture_before_any_birth_waits_for_it(rig: Rig) -> None:
     assert rig.count("snapshots_stored") == 1
 
 
+def test_a_picture_is_acked_to_the_newest_start_even_when_epochs_begin_anew(rig: Rig) -> None:
+    """A card that was flashed anew counts from 1; late batches and wills of its old starts do not change that."""
+    rig.process(detail(1, 1, epoch=7), detail(2, 6, epoch=7))
+    rig.process(wire.encode(status(nonce="f" * 16)), topic=topics.status("greenhouse", "pi-roof"))
+    rig.process(detail(3, 11, epoch=7))
+    rig.process(wire.encode(status("offline", epoch=7)), topic=topics.status("greenhouse", "pi-roof"))
+    rig.process(jpeg(), topic=topics.snapshot("greenhouse", "pi-roof", "cam0", T0))
+    ack = rig.sent[-1][1]
+    assert (ack.epoch, ack.nonce, ack.stored) == (1, "f" * 16, ((T0, T0),))
+
+
 def test_a_picture_that_is_none_goes_into_quarantine(rig: Rig) -> None:
     rig.process(b"<script>", topic=topics.snapshot("greenhouse", "pi-roof", "cam0", T0))
     assert rig.quarantine.newest()[0].cause == "bad_snapshot"

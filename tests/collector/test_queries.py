@@ -120,7 +120,15 @@ def test_a_device_is_online_while_it_was_heard_lately(store: SQLite, queries: Qu
 
 def test_a_retained_birth_after_a_restart_makes_nobody_online(store: SQLite, queries: Queries) -> None:
     store.write_statuses([born(at_ns=T0, retained=True)])
-    assert queries.devices()["devices"][0]["online"] is False
+    (device,) = queries.devices()["devices"]
+    assert (device["online"], device["last_seen"]) == (False, None), "it was never heard live"
+
+
+def test_a_device_that_crashed_is_shown_with_what_its_birth_said(store: SQLite, queries: Queries) -> None:
+    store.write_statuses([born(at_ns=T0)])
+    (before,) = queries.devices()["devices"]
+    store.write_statuses([born("offline", T0 + 5 * SECOND)])
+    assert queries.devices()["devices"] == [before | {"online": False, "state": "offline"}]
 
 
 def test_a_prediction_has_boxes_in_pixels_and_times_in_ms(store: SQLite, queries: Queries) -> None:

@@ -336,6 +336,46 @@ def test_a_retained_status_is_no_sign_of_life(store: Store) -> None:
     assert device.streams == ("cam0",), "a stream that was told once stays known"
 
 
+def test_a_last_will_changes_only_the_state(store: Store) -> None:
+    """It is written at the start and says nothing of streams; nor is it a sign of life."""
+    store.write_statuses([born(at_ns=T0)])
+    store.write_statuses([born("offline", T0 + 90 * SECOND)])
+    (device,) = store.devices()
+    assert device.status is not None
+    assert device.status.streams == born().status.streams
+    assert (device.status.state, device.status.agent_version) == ("offline", "0.1.0")
+    assert (device.heard_at_ns, device.state_since_ns) == (T0, T0 + 90 * SECOND)
+    store.write_statuses([born("offline", T0 + 99 * SECOND, retained=True)])
+    assert store.devices() == [device], "the broker repeats what is known"
+
+
+def test_the_will_of_an_earlier_start_does_not_end_the_newest_one(store: Store) -> None:
+    """A broker may miss the old connection long after the device began a new one."""
+    store.write_statuses([born(at_ns=T0), born(at_ns=T0 + SECOND, epoch=2, nonce="f" * 16)])
+    before = store.devices()
+    store.write_statuses([born("offline", T0 + 90 * SECOND)])
+    assert store.devices() == before
+    store.write_statuses([born("offline", T0 + 99 * SECOND, epoch=3, nonce="e" * 16, retained=True)])
+    (device,) = store.devices()
+    assert device.status is not None
+    assert (device.status.state, device.epoch) == ("offline", 3), "a start that came and went while nobody listened"
+
+
+def test_the_epoch_is_that_of_the_newest_word_even_when_it_counts_from_1_again(store: Store) -> None:
+    def epoch() -> int | None:
+        (device,) = store.devices()
+        return device.epoch
+
+    store.write([received(detail(1, 1, epoch=7))])
+    assert epoch() == 7
+    store.write_statuses([born(at_ns=T0 + 10 * SECOND, nonce="e" * 16)])
+    assert epoch() == 1, "the card was flashed anew"
+    store.write([received(detail(2, 6, epoch=7), T0 + 20 * SECOND)])
+    assert epoch() == 1, "a late batch of the old start"
+    store.write([received(detail(30, 1, epoch=2, nonce="f" * 16))])
+    assert epoch() == 2, "a start whose birth nobody heard"
+
+
 def test_models_are_told_by_their_devices(store: Store) -> None:
     store.write([received(summary(1, model()))])
     (known_model,) = store.models()

@@ -38,7 +38,12 @@ def devices(connection: sqlite3.Connection) -> list[DeviceFacts]:
     streams: dict[int, list[str]] = {}
     for device, name in connection.execute("SELECT device, name FROM streams ORDER BY name"):
         streams.setdefault(device, []).append(name)
-    epochs = dict(connection.execute("SELECT device, max(epoch) FROM epochs GROUP BY device").fetchall())
+    sealed = {
+        device: (at_ns, epoch)
+        for device, at_ns, epoch in connection.execute(
+            "SELECT device, max(last_sealed_ns), epoch FROM epochs WHERE last_sealed_ns IS NOT NULL GROUP BY device"
+        )
+    }
     rows = connection.execute(
         "SELECT id, site, device, last_batch_at_ns, status, status_at_ns, heard_at_ns, state_since_ns "
         "FROM devices ORDER BY site, device"
@@ -48,15 +53,23 @@ def devices(connection: sqlite3.Connection) -> list[DeviceFacts]:
             site,
             device,
             last_batch_at_ns,
-            _statuses.decode(status) if status else None,
+            status,
             status_at_ns,
             heard_at_ns,
             state_since_ns,
-            epochs.get(number),
+            _newest_epoch(status, status_at_ns, sealed.get(number)),
             tuple(streams.get(number, ())),
         )
-        for number, site, device, last_batch_at_ns, status, status_at_ns, heard_at_ns, state_since_ns in rows
+        for number, site, device, last_batch_at_ns, body, status_at_ns, heard_at_ns, state_since_ns in rows
+        for status in (_statuses.decode(body) if body else None,)
     ]
+
+
+def _newest_epoch(status: Status | None, status_at_ns: int | None, sealed: tuple[int, int] | None) -> int | None:
+    """Of the status, unless a batch was sealed after it came: epochs may count from 1 again, so the highest is no guide."""
+    if status is None or status_at_ns is None:
+        return sealed[1] if sealed else None
+    return sealed[1] if sealed and sealed[0] > status_at_ns else status.epoch
 
 
 def models(connection: sqlite3.Connection) -> list[ModelFacts]:

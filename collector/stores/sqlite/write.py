@@ -21,6 +21,7 @@ from shared.records import (
     ModelInfo,
     Observation,
     Previous,
+    Status,
     StreamRuns,
     Summary,
     Tombstone,
@@ -96,32 +97,42 @@ class _transaction:  # noqa: N801  # used as a `with` clause
 
 
 def _write_status(connection: sqlite3.Connection, keys: Keys, received: ReceivedStatus) -> None:
-    status = received.status
     device = keys.device(received.site, received.device)
+    known, state = connection.execute("SELECT status, state FROM devices WHERE id = ?", (device,)).fetchone()
+    last = _statuses.decode(known) if known else None
+    status = received.status
+    gone = status.state == "offline"
+    if gone and last is not None and not status.streams:
+        # A last will was written at the start and says little: what the birth said still holds.
+        status = msgspec.structs.replace(last, state=status.state, epoch=status.epoch, nonce=status.nonce)
     epoch = keys.epoch(device, status.epoch, status.nonce)
     for name in status.streams:
         keys.stream(device, name)
     body = msgspec.json.encode(status)
-    known, state = connection.execute("SELECT status, state FROM devices WHERE id = ?", (device,)).fetchone()
     if received.retained and known == body:
         return  # the broker repeats what is stored: no news, and no sign of life
     connection.execute(
         "INSERT INTO statuses (device, received_at_ns, retained, state, epoch, body) VALUES (?, ?, ?, ?, ?, ?)",
         (device, received.received_at_ns, received.retained, status.state, epoch, body),
     )
+    if gone and not received.retained and last is not None and last.nonce != status.nonce:
+        return  # of an earlier start, whose connection was missed only now
     connection.execute(
         "UPDATE devices SET status = ?, status_at_ns = ?, heard_at_ns = coalesce(?, heard_at_ns), state = ?, "
         "state_since_ns = iif(?, state_since_ns, ?) WHERE id = ?",
         (
             body,
             received.received_at_ns,
-            None if received.retained else received.received_at_ns,
+            None if received.retained or gone else received.received_at_ns,
             status.state,
             state == status.state,
             received.received_at_ns,
             device,
         ),
     )
+
+
+_statuses = msgspec.json.Decoder(Status)
 
 
 class _Writing:
