@@ -35,7 +35,7 @@ quarantine = sa.Table(
 
 def engine(path: Path) -> sa.Engine:
     """The database in a SQLite file; nothing is opened yet."""
-    made = sa.create_engine(f"sqlite:///{path}")
+    made = sa.create_engine(sa.URL.create("sqlite", database=str(path)))
     event.listen(made, "connect", _on_connect)
     return made
 

@@ -7,8 +7,9 @@ import pytest
 from collector.state.pictures import NotAPicture, Pictures, check_jpeg
 from collector.state.quarantine import Bad, Quarantine
 from collector.stores import Unavailable
+from collector.stores.sqlite import SQLite
 from tests.collector.field import jpeg
-from tests.collector.making import SECOND, T0, decoded, detail
+from tests.collector.making import SECOND, T0, decoded, detail, received
 
 TOPIC = "vigie/v1/greenhouse/pi-roof/batch"
 
@@ -40,6 +41,16 @@ def test_what_is_kept_is_there_after_a_restart(tmp_path: Path) -> None:
         held.remove(one.id)
         assert held.newest() == []
         assert held.get(one.id) is None
+
+
+@pytest.mark.parametrize("name", ["what?mode=memory", "50%20off", "a#b", "a b"])
+def test_the_database_is_where_its_path_says_whatever_characters_it_has(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    with Quarantine(folder / "state.db") as held, SQLite(folder / "vigie.db") as store:
+        held.put([bad()])
+        store.write([received(detail(1, 1))])
+        assert {path.name for path in folder.iterdir() if path.suffix == ".db"} == {"state.db", "vigie.db"}
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_beyond_its_limit_the_oldest_go_and_are_counted(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def devices(connection: sqlite3.Connection) -> list[DeviceFacts]:
 
 
 def _newest_epoch(status: Status | None, status_at_ns: int | None, sealed: tuple[int, int] | None) -> int | None:
-    """Of the status, unless a batch was sealed after it came: epochs may count from 1 again, so the highest is no guide."""
+    """Of the status, unless a batch was sealed after it came: epochs may count from 1 again."""
     if status is None or status_at_ns is None:
         return sealed[1] if sealed else None
     return sealed[1] if sealed and sealed[0] > status_at_ns else status.epoch
