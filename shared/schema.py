@@ -43,7 +43,7 @@ VITALS = (
 
 EVENTS = {
     "agent_started": "the agent started; the detail says whether the last run ended cleanly",
-    "agent_stopped": "the agent ended as it was asked to",
+    "agent_stopped": "the agent ended in good order; the detail says whether it was asked to or every source has ended",
     "camera_lost": "a source could not be opened or ended; the detail says why",
     "camera_stalled": "a source gave no frame within its deadline and its process was ended",
     "camera_back": "frames come again; the detail says after how long",
