@@ -4,6 +4,8 @@ A picture's size is read from its header before any decoder sees it, so that a f
 60,000 pixels wide costs nothing. A format whose header is not read here is refused for that reason.
 """
 
+import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -12,8 +14,9 @@ import cv2
 import numpy as np
 
 from agent.picture_header import FORMATS, declared_size, is_picture, is_whole
-from agent.sources import Lost, Pixels, Unreadable
+from agent.sources import Lost, Pixels, Unreadable, frames_text
 from agent.sources.files import pictures_in
+from agent.sources.video import Video
 
 PIXELS_MAX = 100_000_000
 """Four times the largest sensor of a mobile phone that is not a composite; 300 MB as BGR."""
@@ -52,8 +55,10 @@ def expand(path: Path) -> list[Path]:
 def frames(path: Path) -> Iterator[Frame]:
     """What is in the file at `path`: one still picture, or a video's frames in order.
 
+    Frames of a video that cannot be decoded are passed over, and told of after the others.
+
     Raises:
-        Unreadable: It is neither, or is damaged; of a video that breaks off, after the frames before.
+        Unreadable: It is neither, or is damaged; of a video, after every frame that can be decoded.
     """
     try:
         with path.open("rb") as file:
@@ -118,23 +123,35 @@ class _Broken(Unreadable):
 
 def _video(path: Path) -> Iterator[Frame]:
     """The frames of a video."""
-    video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    _quiet_libraries()
     try:
-        width, height = video.get(cv2.CAP_PROP_FRAME_WIDTH), video.get(cv2.CAP_PROP_FRAME_HEIGHT)
-        if not video.isOpened() or not 0 < width * height <= PIXELS_MAX:
-            raise Unreadable(f"{path}: is no picture or video that can be read, or is damaged")
-        promised, number = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0
+        video = Video(path)
+    except Lost as error:
+        raise Unreadable(_NO_VIDEO.format(path)) from error
+    try:
+        if not 0 < video.pixels <= PIXELS_MAX:
+            raise Unreadable(_NO_VIDEO.format(path))
         while video.grab():
-            number += 1
-            good, pixels = video.retrieve()
-            if not good:
-                raise Unreadable(f"{path}: frame {number} cannot be decoded")
-            yield Frame(number, np.asarray(pixels, np.uint8))
-        if number == 0 or (promised > 0 and number < promised * _COMPLETE):
-            raise Unreadable(f"{path}: ends after {number} of {promised} frames: it is damaged")
+            with contextlib.suppress(Unreadable):
+                yield Frame(video.passed, video.retrieve())
+        if video.passed == 0:
+            raise Unreadable(f"{path}: has no frame that can be read")
+        damage = video.damage()
+        if video.unreadable:
+            told = f", and it ends {damage}" if damage else ": it is damaged"
+            raise Unreadable(f"{path}: {video.unreadable} of {frames_text(video.passed)} cannot be decoded{told}")
+        if damage:
+            raise Unreadable(f"{path}: ends {damage}")
     finally:
-        video.release()
+        video.close()
 
 
-_COMPLETE = 0.95
-"""A container's count of frames is an estimate: a few less are no damage."""
+_NO_VIDEO = "{}: is no picture or video that can be read, or is damaged"
+
+
+def _quiet_libraries() -> None:
+    """Let FFmpeg and OpenCV print nothing about a file, unless the user wants it: what is wrong is said here."""
+    if not {"OPENCV_FFMPEG_LOGLEVEL", "OPENCV_FFMPEG_DEBUG"} & os.environ.keys():
+        os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"  # AV_LOG_QUIET; OpenCV reads it when it first opens a video
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)

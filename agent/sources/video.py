@@ -1,6 +1,8 @@
 """A video file, read past what is damaged in it: for `files`, and for `vigie-agent predict`."""
 
+import contextlib
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -16,7 +18,10 @@ _FRAMES_MAX = 1_000_000_000
 """A container that announces more announces nonsense."""
 _TOLERANCE_FRAMES = 2
 """Containers are often off by one or two."""
-_HEAD_BYTES = 12
+_FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"}
+_BOX_HEAD_BYTES = 16
+_BOX_LEAST_BYTES = 8
+_BOXES_MAX = 100_000
 
 
 class Video:
@@ -74,26 +79,37 @@ class Video:
             raise Unreadable(f"a frame of {self._path} cannot be decoded")
         return np.asarray(pixels, np.uint8)
 
-    def ending(self) -> str:
-        """After the end: where the file ended, if that is not where it announced to; otherwise nothing.
+    def damage(self) -> str:
+        """After the end: where the file ended, if that is not where it should have; otherwise nothing.
 
         Only some containers count their frames. Of the others the count is an estimate from duration and rate, which
         is far off where the rate varies: there an early end counts. MP4 and MOV count, but may leave frames out by
-        intention (an edit list): there only a frame that could not be read tells of damage.
+        intention (an edit list): there a frame that could not be read, or a part that is not there, tells of damage.
         """
-        announced = self._video.get(cv2.CAP_PROP_FRAME_COUNT)
-        if not self.passed + _TOLERANCE_FRAMES < announced <= _FRAMES_MAX:
+        announced = self._announced_too_much()
+        if not announced:
             return ""
-        damaged = f"after {self.passed} of {announced:.0f} frames: the file is damaged"
-        if _may_leave_frames_out(self._path):
-            known = f"after {frames_text(self.passed)}; the file announces {announced:.0f}"
-            return damaged if self.unreadable else known
-        last_s = (announced - 1 - _TOLERANCE_FRAMES) / self.fps if self.fps else 0.0
-        return damaged if self._reached_s < last_s else ""
+        if _is_mp4(self._path):
+            damaged = self.unreadable > 0 or _is_cut_short(self._path)
+        else:
+            damaged = self.fps is not None and self._reached_s < (announced - 1 - _TOLERANCE_FRAMES) / self.fps
+        return f"after {self.passed} of {frames_text(announced)}: the file is damaged" if damaged else ""
+
+    def ending(self) -> str:
+        """After the end: as `damage`; or what the file announced, where it is known to count."""
+        announced = self._announced_too_much()
+        if not announced or not _is_mp4(self._path):
+            return self.damage()
+        return self.damage() or f"after {frames_text(self.passed)}; the file announces {announced}"
 
     def close(self) -> None:
         """Close the file."""
         self._video.release()
+
+    def _announced_too_much(self) -> int:
+        """How many frames the file announced, if that is believable and more than came."""
+        announced = self._video.get(cv2.CAP_PROP_FRAME_COUNT)
+        return int(announced) if self.passed + _TOLERANCE_FRAMES < announced <= _FRAMES_MAX else 0
 
     def _look(self) -> None:
         """Find the next frame that can be read, and how many before it cannot."""
@@ -104,11 +120,27 @@ class Video:
                 return
 
 
-def _may_leave_frames_out(path: Path) -> bool:
+def _is_mp4(path: Path) -> bool:
     """Whether this is MP4 or MOV (ISO/IEC 14496-12), whose edit lists say what is shown of what is there."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-    except OSError:  # gone meanwhile: then nothing is claimed
-        return True
-    return head[4:8] in {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"}
+    return any(name in _FIRST_BOXES for name, _ in _boxes(path, 1))
+
+
+def _is_cut_short(path: Path) -> bool:
+    """Whether one of an MP4's boxes ends behind the end of the file."""
+    return any(end > path.stat().st_size for _, end in _boxes(path, _BOXES_MAX))
+
+
+def _boxes(path: Path, count: int) -> Iterator[tuple[bytes, int]]:
+    """Name and end of the first boxes of an MP4; nothing of a file that is gone meanwhile."""
+    at = 0
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        for _ in range(count):
+            file.seek(at)
+            head = file.read(_BOX_HEAD_BYTES)
+            size = int.from_bytes(head[:4], "big")
+            if size == 1:
+                size = int.from_bytes(head[8:16], "big")
+            if len(head) < _BOX_LEAST_BYTES or size < _BOX_LEAST_BYTES:
+                return  # the end; or a box that reaches to the end of the file, which no cut shows in; or no box
+            yield head[4:8], at + size
+            at += size

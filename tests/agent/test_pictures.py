@@ -1,7 +1,12 @@
 """Files to pictures."""
 
+import os
+import re
 import struct
+import subprocess
+import sys
 import tracemalloc
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -150,6 +155,32 @@ def test_a_video_that_breaks_off_is_told_after_its_frames(tmp_path):
     seen: list[int | None] = []
     with pytest.raises(Unreadable, match=r"clip\.avi: ends after \d+ of 100 frames"):
         seen.extend(frame.number for frame in frames(path))
+
+
+def test_a_damaged_frame_costs_itself_only_and_is_told_of_after_the_others(tmp_path):
+    path = write_video(tmp_path / "clip.avi")
+    data = bytearray(path.read_bytes())
+    starts = [found.start() for found in re.finditer(b"\xff\xd8\xff", data)]
+    data[starts[4] : starts[4] + 200] = bytes(200)
+    path.write_bytes(data)
+    seen: list[int | None] = []
+    with pytest.raises(Unreadable, match=r"clip\.avi: 1 of 12 frames cannot be decoded: it is damaged"):
+        seen.extend(frame.number for frame in frames(path))
+    assert seen == [1, 2, 3, 4, *range(6, 13)]
+
+
+@pytest.mark.parametrize(("wanted", "printed"), [({}, False), ({"OPENCV_FFMPEG_LOGLEVEL": "16"}, True)])
+def test_what_is_wrong_is_said_here_and_not_by_ffmpeg_unless_asked(tmp_path, wanted, printed):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"\0\0\0\x14ftypisom\0\0\2\0isom" + b"\0\0\0\x10mdat" + bytes(8))
+    script = "import sys; from pathlib import Path; from agent.pictures import frames; next(frames(Path(sys.argv[1])))"
+    usual = {name: value for name, value in os.environ.items() if not name.startswith("OPENCV_")}
+    root = str(Path(__file__).resolve().parents[2])
+    command = [sys.executable, "-c", script, str(path)]
+    said = subprocess.run(command, check=False, env={**usual, **wanted}, cwd=root, capture_output=True, text=True)
+    assert said.stderr.endswith(f"Unreadable: {path}: is no picture or video that can be read, or is damaged\n")
+    assert ("moov atom not found" in said.stdout + said.stderr) == printed
+    assert "WARN" not in said.stderr
 
 
 def test_a_file_that_is_neither_is_refused(tmp_path):

@@ -266,6 +266,17 @@ def test_a_film_that_leaves_frames_out_by_intention_is_not_called_damaged(tmp_pa
         assert source.ending() == "after 60 frames; the file announces 80"
 
 
+def test_an_mp4_that_is_cut_short_is_told_from_one_that_leaves_frames_out(tmp_path, monkeypatch):
+    """Its last box is longer than what is there of it, whether or not a frame could not be read."""
+    path = write_film(tmp_path / "a.mp4")
+    with path.open("ab") as file:
+        file.write(b"\0\0\x10\0mdat half of it")
+    _announce(monkeypatch, 80)
+    with opened(path) as source:
+        outcomes(source)
+        assert source.ending() == "after 60 of 80 frames: the file is damaged"
+
+
 def test_a_loop_warns_once_of_a_video_that_is_cut_short(tmp_path, caplog):
     path = write_film(tmp_path / "a.avi")
     data = path.read_bytes()
