@@ -4,16 +4,19 @@
 that cannot overflow. Nothing here knows the store or the broker.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+
+import msgspec
 
 from collector.state.pictures import NotAPicture, check_jpeg
 from collector.state.quarantine import Bad
 from collector.stores.answers import Received, ReceivedStatus
 from shared import topics, wire
 from shared.histogram import BINS, restore
-from shared.records import TICK_NS, Batch, Detail, Header, Summary, Tombstone, Window
+from shared.records import TICK_NS, WIRE_VERSION, Batch, Detail, Header, Summary, Tombstone, Window
 from shared.topics import Address, NotOurs
 from shared.wire import TooNew, Unreadable
 
@@ -24,14 +27,41 @@ WINDOW_COUNT_MAX = 2**40
 """Of any count, sum or duration in a window: millions of windows add up without leaving 64 bits."""
 
 
+PREFIX_BYTES = 64 * 1024
+"""Kept of a message that is too large and has no header line within the limit."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What came from the broker, and when."""
+    """What came from the broker, and when.
+
+    Attributes:
+        topic: It came on this topic.
+        payload: As it came, or what `cut` left of it.
+        retained: Whether the broker kept it from earlier.
+        received_at_ns: When it came.
+        too_large: Why it was cut, in one sentence; empty when it was not.
+    """
 
     topic: str
     payload: bytes
     retained: bool
     received_at_ns: int
+    too_large: str = ""
+
+
+def cut(message: Message) -> Message:
+    """What is kept of a message: beyond the limit only a batch's header line, or the first bytes of anything else."""
+    payload = message.payload
+    if len(payload) <= wire.PAYLOAD_BYTES_MAX:
+        return message
+    end = payload.find(b"\n", 0, wire.PAYLOAD_BYTES_MAX) + 1 if message.topic.endswith("/batch") else 0
+    kept = payload[: end or PREFIX_BYTES]
+    reason = (
+        f"the message has {len(payload)} bytes, at most {wire.PAYLOAD_BYTES_MAX} are allowed; kept of it: the first "
+        f"{len(kept)}; its sha256: {hashlib.sha256(payload).hexdigest()}"
+    )
+    return Message(message.topic, kept, message.retained, message.received_at_ns, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +112,8 @@ def admit(message: Message, clock_ahead_ns: int) -> Admitted:
     if read is None:
         return Ignored("not_for_us")
     try:
+        if message.too_large:
+            return bad(message, address, "too_large", message.too_large, _long_header(message.payload, address))
         return read(message, address, clock_ahead_ns)
     except TooNew as error:
         return Newer(address.site, address.device, error.version)
@@ -97,14 +129,38 @@ def bad(message: Message, address: Address, cause: str, reason: str, header: Hea
 
 
 def _batch(message: Message, address: Address, clock_ahead_ns: int) -> GoodBatch:
+    if message.payload.find(b"\n", 0, wire.HEADER_BYTES_MAX) < 0:
+        raise Unreadable(
+            f"there is no header line within the first {wire.HEADER_BYTES_MAX} bytes",
+            _long_header(message.payload, address),
+        )
     batch = wire.decode_batch(message.payload, address)
-    if any(name.endswith("\n") for name in (batch.header.nonce, *batch.header.streams)):
-        # A `$` in the types' patterns lets a last newline pass.
-        raise Unreadable("the header has a name that ends with a newline")
     problem = _problem(batch, message.received_at_ns + clock_ahead_ns)
     if problem:
         raise Unreadable(problem, batch.header)
     return GoodBatch(message, Received(batch, message.received_at_ns))
+
+
+def _long_header(payload: bytes, address: Address) -> Header | None:
+    """The header of a batch that is refused for its size, so that its device can be told; None when it is unreadable.
+
+    Raises:
+        TooNew: Its wire version is newer than this release.
+    """
+    line, newline, _ = payload.partition(b"\n")
+    if address.kind != "batch" or not newline:
+        return None
+    try:
+        version = msgspec.json.decode(line, type=_Version).v
+        if version > WIRE_VERSION:
+            raise TooNew(version)
+        return msgspec.json.decode(line, type=Header)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+class _Version(msgspec.Struct):
+    v: int
 
 
 def _status(message: Message, address: Address, _clock_ahead_ns: int) -> ReceivedStatus | Ignored:

@@ -1,4 +1,4 @@
-"""Broker to a bounded queue: the connection's thread only looks at the size and hands over.
+"""Broker to a bounded queue: the connection's thread only looks at the size, cuts what is too large and hands over.
 
 When the queue is full a message is dropped and counted. It was not acked, so the device still has it and sends it
 again. That does not hold for a status, which is sent once: the newest one of each device waits beside the queue.
@@ -11,12 +11,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from collector.admit import Message
+from collector.admit import Message, cut
 from collector.metrics import Metrics
 from shared import topics
 from shared.mqtt import CONNECTED, BrokerSettings, Link
 from shared.topics import Address, NotOurs
-from shared.wire import PAYLOAD_BYTES_MAX, STATUS_BYTES_MAX
+from shared.wire import STATUS_BYTES_MAX
 
 STATUSES_MAX = 10_000
 """Devices whose status may wait."""
@@ -161,11 +161,7 @@ class Receiver:
         self._metrics.received.labels(_kind(topic)).inc()
         now_ns = self._clock()
         self._metrics.last_message_s.set(now_ns / 1e9)
-        if len(payload) > PAYLOAD_BYTES_MAX:
-            # Not even quarantine should hold such a thing.
-            self._metrics.dropped.labels("too_large").inc()
-            return
-        taken = self._inbox.put(Message(topic, payload, retained, now_ns))
+        taken = self._inbox.put(cut(Message(topic, payload, retained, now_ns)))
         if not taken:
             self._metrics.dropped.labels("queue_full").inc()
             if not self._dropping:
@@ -181,7 +177,8 @@ class Receiver:
 
 def _told_by(message: Message) -> Address | None:
     """Whose status it is; None of other messages, and of what is no status but stands on its topic."""
-    if _kind(message.topic) != "status" or not 0 < len(message.payload) <= STATUS_BYTES_MAX:
+    whole = 0 < len(message.payload) <= STATUS_BYTES_MAX and not message.too_large
+    if _kind(message.topic) != "status" or not whole:
         return None
     try:
         return topics.parse(message.topic)

@@ -1,5 +1,6 @@
 """What may be stored, and hostile payloads: each answered with a reason, none with an exception."""
 
+import hashlib
 import json
 import struct
 import zlib
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.admit import Admitted, GoodBatch, GoodSnapshot, Ignored, Message, Newer, admit
+from collector.admit import Admitted, GoodBatch, GoodSnapshot, Ignored, Message, Newer, admit, cut
 from collector.state.quarantine import Bad
 from collector.stores.answers import ReceivedStatus
 from shared import topics, wire
@@ -69,6 +70,51 @@ def windowed(**changes: Any) -> bytes:
 
 def nested(depth: int) -> bytes:
     return body(b'{"blocks":' + b"[" * depth + b"]" * depth + b"}")
+
+
+def long_header(length: int) -> bytes:
+    """A good batch whose header line is so long."""
+    line, _, rest = detail(1, 1).partition(b"\n")
+    return b"{" + b" " * (length - len(line)) + line[1:] + b"\n" + rest
+
+
+@pytest.mark.parametrize("payload", [detail(1, 1) + bytes(wire.PAYLOAD_BYTES_MAX), long_header(5 * 2**19) * 2])
+def test_of_a_message_that_is_too_large_the_header_is_kept_and_its_device_known(payload: bytes) -> None:
+    small = cut(Message(BATCH, payload, retained=False, received_at_ns=T0))
+    assert small.payload == payload[: payload.index(b"\n") + 1]
+    answer = admit(small, DAY)
+    assert isinstance(answer, Bad)
+    assert answer.header == wire.split(detail(1, 1))[0]
+    assert (answer.cause, answer.payload) == ("too_large", small.payload)
+    assert answer.reason == (
+        f"the message has {len(payload)} bytes, at most 4194304 are allowed; kept of it: the first "
+        f"{len(small.payload)}; its sha256: {hashlib.sha256(payload).hexdigest()}"
+    )
+
+
+@pytest.mark.parametrize("topic", [BATCH, STATUS, SNAPSHOT])
+@pytest.mark.parametrize("payload", [b"x" * 5_000_000, b"x\n" * 2_500_000, long_header(5_000_000)])
+def test_of_a_message_without_a_readable_header_the_first_bytes_are_kept(topic: str, payload: bytes) -> None:
+    small = cut(Message(topic, payload, retained=False, received_at_ns=T0))
+    assert len(small.payload) <= 65_536
+    assert payload.startswith(small.payload)
+    answer = admit(small, DAY)
+    assert isinstance(answer, Bad)
+    assert (answer.header, answer.cause) == (None, "too_large")
+
+
+def test_a_large_message_of_a_newer_version_stays_with_its_device() -> None:
+    for payload in (detail(1, 1) + bytes(wire.PAYLOAD_BYTES_MAX), long_header(300_000)):
+        newer = payload.replace(b'"v":1', b'"v":2', 1)
+        assert isinstance(admit(cut(Message(BATCH, newer, retained=False, received_at_ns=T0)), DAY), Newer)
+
+
+def test_a_header_that_is_too_long_is_refused_to_its_device() -> None:
+    answer = judged(long_header(300_000))
+    assert isinstance(answer, Bad)
+    assert answer.reason == "there is no header line within the first 262144 bytes"
+    assert answer.header == wire.split(detail(1, 1))[0]
+    assert isinstance(judged(long_header(200_000)), GoodBatch)
 
 
 HUGE = 2**62

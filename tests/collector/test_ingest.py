@@ -137,6 +137,20 @@ def test_a_bad_batch_is_refused_and_its_neighbours_are_stored(rig: Rig, live: Br
     assert [held.batch for held in rig.quarantine.newest()] == [None, 2]
 
 
+def test_a_batch_that_is_too_large_is_refused_after_its_header_is_in_quarantine(rig: Rig, live: Broker) -> None:
+    """Else its device would send it for ever."""
+    payload = detail(2, 6) + bytes(wire.PAYLOAD_BYTES_MAX)
+    with device(live) as one:
+        one.send_batch(payload)
+        one.deliver({1: detail(1, 1)})
+        until(lambda: 2 in one.refused())
+        assert one.refused()[2].startswith(f"the message has {len(payload)} bytes, at most 4194304 are allowed")
+    (held,) = rig.quarantine.newest()
+    assert (held.batch, held.size, held.cause) == (2, payload.index(b"\n") + 1, "too_large")
+    ledger = Queries(rig.store, quarantine=rig.quarantine).ledger("greenhouse", "pi-roof")
+    assert (ledger["captured"], ledger["fates"]["quarantined"], ledger["missing"]) == (10, 5, 0)
+
+
 def test_a_picture_is_kept_and_acked_in_its_own_lane(rig: Rig, live: Broker) -> None:
     with device(live) as one:
         one.send_status()

@@ -7,7 +7,7 @@ import pytest
 
 from collector import receive
 from collector.acks import ENTRIES_MAX, Acks, To, ranges
-from collector.admit import Message
+from collector.admit import Message, cut
 from collector.metrics import Metrics
 from collector.receive import Inbox
 from shared import topics, wire
@@ -92,6 +92,13 @@ def test_waiting_statuses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not inbox.full
     inbox.take(9, 0)
     assert inbox.put(told(bytes(100), "pi-2"))
+
+
+def test_a_status_that_is_too_large_replaces_none() -> None:
+    inbox = Inbox(9, 10**7, Metrics())
+    inbox.put(told(b"online"))
+    inbox.put(cut(told(b"x" * 5_000_000)))
+    assert [one.payload for one in inbox.take(9, 0)] == [b"online", b"x" * 65_536]
 
 
 def test_a_status_wakes_who_waits() -> None:
