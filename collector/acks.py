@@ -7,7 +7,7 @@ from shared import topics, wire
 from shared.records import Ack
 
 ENTRIES_MAX = 1000
-"""Ranges, refusals and numbers to send again in one ack; more make another ack."""
+"""Ranges and refusals in one ack; more make another ack."""
 REASON_LENGTH_MAX = 1024
 
 

@@ -135,7 +135,10 @@ def share(part: int, whole: int) -> float | None:
 def _quantile(name: str, found: Histogram, q: float) -> float | None:
     """Of counts it is a whole number: within a bin of one value there is nothing to interpolate."""
     value = found.quantile(q)
-    return value if value is None or name != "detections" else math.ceil(value) - 1 if value else 0.0
+    if value is None or name != "detections":
+        return value
+    in_open_bin = q * found.n > found.n - found.counts[-1]
+    return value if in_open_bin or not value else math.ceil(value) - 1
 
 
 def _requests(outcomes: Mapping[Outcome, int]) -> int:
@@ -144,13 +147,13 @@ def _requests(outcomes: Mapping[Outcome, int]) -> int:
 
 
 def _bins(name: str, found: Histogram) -> dict[str, object]:
-    """Bins for a chart: bin i holds edges[i] <= value < edges[i + 1], the first and last are open."""
+    """Bins for a chart: bin i holds edges[i] <= value < edges[i + 1]; a last edge of None means without an end."""
     bins = found.bins
     per_unit = TICKS_PER_MS if name in DURATIONS else SCALE if name == "score" else 1
-    edges = [bins.low, *bins.edges, bins.high]
+    edges = (bins.low, *bins.edges, bins.high)
     return {
         "unit": "ms" if name in DURATIONS else "1",
-        "edges": [round(edge / per_unit, 4) for edge in edges],
+        "edges": [None if edge is None else round(edge / per_unit, 4) for edge in edges],
         "counts": list(found.counts),
         "n": found.n,
     }

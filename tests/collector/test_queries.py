@@ -303,6 +303,27 @@ def test_percentiles_of_counts_are_whole_numbers(store: SQLite, queries: Queries
     assert row["detections_per_frame"] == {"mean": 4.5, "p50": 2, "p95": 11, "p99": 11}
 
 
+def test_percentiles_in_an_open_last_bin_are_its_lower_end(store: SQLite, queries: Queries) -> None:
+    """It has no upper end to interpolate to: the true percentile is at least that."""
+    shown = window(
+        MINUTE,
+        {"ok": 100},
+        histograms={"response": [120] * 50 + [90_000_000] * 50, "detections": [250] * 50 + [999] * 50},
+    )
+    store.write([received(summary(1, shown, sealed_at_ns=T0))])
+    (row,) = queries.summary(to_ns=T0)["rows"]
+    mean = (50 * 1.2 + 50 * 900_000) / 100
+    assert row["response_ms"] == {"mean": mean, "p50": 1.48, "p95": 60_000.0, "p99": 60_000.0}
+    assert row["detections_per_frame"] == {"mean": 624.5, "p50": 299, "p95": 300, "p99": 300}
+
+
+def test_percentiles_are_linear_within_their_bin(store: SQLite, queries: Queries) -> None:
+    """100 values in the bin of 1.00 to 1.48 ms, and none elsewhere."""
+    store.write([received(summary(1, window(MINUTE, {"ok": 100}, histograms={"infer": [120] * 100}), sealed_at_ns=T0))])
+    (row,) = queries.summary(to_ns=T0)["rows"]
+    assert row["infer_ms"] == {"mean": 1.2, "p50": 1.24, "p95": 1.456, "p99": 1.4752}
+
+
 def test_rates_of_several_streams_add_up(store: SQLite, queries: Queries) -> None:
     """Two streams with 10 frames a second each give 20, however long each was covered."""
     store.write(
@@ -376,6 +397,16 @@ def test_histograms_come_for_charts(store: SQLite, queries: Queries) -> None:
     assert len(found["edges"]) == len(found["counts"]) + 1
     assert (found["edges"][0], found["edges"][1], found["edges"][-1]) == (0, 0.05, 1)
     assert (found["counts"][0], found["counts"][-1], sum(found["counts"]), found["n"]) == (1, 1, 2, 2)
+
+
+def test_an_open_last_bin_ends_nowhere(store: SQLite, queries: Queries) -> None:
+    shown = window(0, {"ok": 1}, histograms={"response": [90_000_000], "detections": [999]})
+    store.write([received(summary(1, shown, sealed_at_ns=T0))])
+    (row,) = queries.summary(from_ns=T0, to_ns=T0 + 1, histograms=True)["rows"]
+    for name, last_edge in (("response", 60_000.0), ("detections", 300)):
+        found = row["histograms"][name]
+        assert (found["edges"][-2:], found["counts"][-1]) == ([last_edge, None], 1)
+        assert len(found["edges"]) == len(found["counts"]) + 1
 
 
 @pytest.mark.parametrize(
