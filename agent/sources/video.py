@@ -1,6 +1,7 @@
 """A video file, read past what is damaged in it: for `files`, and for `vigie-agent predict`."""
 
 import contextlib
+import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,10 @@ import numpy as np
 from agent.sources import Lost, Pixels, Unreadable, frames_text
 
 FAILURES_MAX = 50
-"""Failures in a row that are taken for damage in the middle of a file when a frame follows."""
+"""Failures in a row after which no frame is looked for, unless the file announced more frames than that."""
+
+_PATIENCE_S = 2.0
+"""For which one is looked for at most: the source's own deadline must not pass meanwhile."""
 
 _FPS_MAX = 1000.0
 _FRAMES_MAX = 1_000_000_000
@@ -90,7 +94,7 @@ class Video:
         if not announced:
             return ""
         if _is_mp4(self._path):
-            damaged = self.unreadable > 0 or _is_cut_short(self._path)
+            damaged = not self.passed or self.unreadable > 0 or _is_cut_short(self._path)
         else:
             damaged = self.fps is not None and self._reached_s < (announced - 1 - _TOLERANCE_FRAMES) / self.fps
         return f"after {self.passed} of {frames_text(announced)}: the file is damaged" if damaged else ""
@@ -113,10 +117,14 @@ class Video:
 
     def _look(self) -> None:
         """Find the next frame that can be read, and how many before it cannot."""
-        for failures in range(FAILURES_MAX + 1):
+        most = max(FAILURES_MAX, self._announced_too_much() - self.passed)
+        until = time.monotonic() + _PATIENCE_S
+        for failures in range(most + 1):
             if self._video.grab():
                 self._reached_s = self._video.get(cv2.CAP_PROP_POS_MSEC) / 1000
                 self._ahead.extend([False] * failures + [True])
+                return
+            if time.monotonic() > until:
                 return
 
 

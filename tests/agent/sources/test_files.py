@@ -181,7 +181,7 @@ def write_film(path, frames=60, fourcc="MJPG"):
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*fourcc), 25, (64, 48))
     assert writer.isOpened()
     for number in range(frames):
-        writer.write(np.full((48, 64, 3), 4 * number, np.uint8))
+        writer.write(np.full((48, 64, 3), 4 * number % 256, np.uint8))
     writer.release()
     return path
 
@@ -230,6 +230,24 @@ def test_a_video_that_is_cut_short_says_where_it_ended(tmp_path):
         found = outcomes(source)
         assert found == list(range(len(found)))
         assert source.ending() == f"after {len(found)} of 60 frames: the file is damaged"
+
+
+def test_a_long_run_of_damage_is_passed_while_the_video_announces_more(tmp_path):
+    path = damage(write_film(tmp_path / "a.mp4", 120), range(10, 100))
+    with opened(path) as source:
+        found = outcomes(source)
+    assert found[:10] == list(range(10))
+    assert found[10:100] == [None] * 90
+    assert None not in found[100:]
+    assert len(found) == 120
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.mp4"])
+def test_a_video_without_a_readable_frame_says_so(tmp_path, name):
+    path = damage(write_film(tmp_path / name), range(60))
+    with opened(path) as source:
+        assert outcomes(source) == []
+        assert source.ending() == "after 0 of 60 frames: the file is damaged"
 
 
 def test_a_video_whose_end_is_damaged_makes_no_frames_up(tmp_path):
