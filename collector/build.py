@@ -28,6 +28,8 @@ from collector.stores import Store, Unavailable
 EXPIRE_EVERY_S = 3600.0
 EXPIRE_FIRST_S = 60.0
 RETRY_S = 1.0
+CONNECTIONS_MAX = 1000
+CHANNEL_S = 20
 _TICK_S = 0.25
 
 _log = logging.getLogger(__name__)
@@ -218,7 +220,12 @@ class _Server:
 
         collector = self._collector
         app = web.create_app(
-            collector.queries, collector.metrics.registry, collector.ready, collector.pictures, request_log="-"
+            collector.queries,
+            collector.metrics.registry,
+            collector.ready,
+            collector.pictures,
+            request_log="-",
+            anyone=self._settings.public,
         )
         self._server = create_server(
             app,
@@ -226,6 +233,10 @@ class _Server:
             sockets=[listener(self._settings)],
             threads=self._settings.threads,
             ident="vigie",
+            # Connections that say nothing must not keep others out for long.
+            connection_limit=CONNECTIONS_MAX,
+            channel_timeout=CHANNEL_S,
+            cleanup_interval=CHANNEL_S // 2,
             clear_untrusted_proxy_headers=True,
         )
         _log.info("the dashboard is at http://%s:%d", self._settings.host, self._settings.port)

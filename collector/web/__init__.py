@@ -7,6 +7,7 @@ metrics       /metrics for Prometheus
 health        /healthz and /readyz
 views         what the pages show, in words, from what the queries answer
 parameters    query parameters, read strictly; `times` are part of it
+hosts         under which names it answers while only this machine may look
 problems      every error as RFC 9457 problem details
 transfer      entity tags, compression, security headers
 assets        static files from memory
@@ -21,7 +22,7 @@ from prometheus_client import CollectorRegistry
 
 from collector.queries import Queries
 from collector.state.pictures import Pictures
-from collector.web import api, assets, dashboard, problems, requestlog, transfer
+from collector.web import api, assets, dashboard, hosts, problems, requestlog, transfer
 from collector.web import health as health_routes
 from collector.web import metrics as metrics_routes
 
@@ -33,6 +34,7 @@ def create_app(
     pictures: Pictures,
     *,
     request_log: str | Path | None = None,
+    anyone: bool = True,
 ) -> Flask:
     """The collector's web application, for any WSGI server.
 
@@ -42,8 +44,11 @@ def create_app(
         health: Says what keeps the collector from its work; empty when nothing does.
         pictures: The latest snapshots.
         request_log: A file for the request log, `-` for standard output, None to leave the logger as it is.
+        anyone: Whether requests may come under any name; else only under loopback's (`hosts`).
     """
     app = Flask(__name__, static_folder=None)
+    # A path with `//` or `..` is wrong, not somewhere else.
+    app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = transfer.BODY_BYTES_MAX
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     if request_log is not None:
@@ -52,6 +57,8 @@ def create_app(
     requestlog.RequestLog(metrics).register(app)
     transfer.register(app)
     problems.register(app)
+    if not anyone:
+        hosts.register(app)
     assets.register(app)
     api.register(app, queries, pictures)
     dashboard.register(app, queries, health)

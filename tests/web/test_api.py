@@ -3,7 +3,10 @@
 import gzip
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from collector.queries import Queries
+from collector.web import create_app
 from collector.web.api import PARAMETERS
 from tests.web.seed import SHA, Camera, batches, status
 
@@ -395,3 +398,27 @@ def test_every_endpoint_of_the_api_says_which_parameters_it_has(greenhouse):
         if rule.endpoint.startswith("api.")
     }
     assert endpoints == set(PARAMETERS)
+
+
+def test_another_name_for_this_machine_is_refused(world) -> None:
+    """DNS rebinding: a stranger's page that points its own name at loopback must not read along."""
+    app = create_app(Queries(world.store, world.pictures), CollectorRegistry(), dict, world.pictures, anyone=False)
+    client = app.test_client()
+    for host in ("127.0.0.1:8080", "localhost:8080", "[::1]:8080"):
+        assert client.get("/healthz", headers={"Host": host}).status_code == 200
+    refused = client.get("/healthz", headers={"Host": "evil.example"})
+    assert refused.status_code == 400
+    assert refused.json["type"].endswith("strange-host")
+    assert "web.public: true" in refused.json["detail"]
+
+
+def test_a_path_that_leads_upwards_leads_nowhere(world) -> None:
+    for path in (
+        "/api/v1/devices/..%2f/x/streams/y/snapshot",
+        "//api/v1/devices",
+        "/static/../api",
+        "/static/%2e%2e/x",
+    ):
+        answer = world.client.get(path)
+        assert answer.status_code == 404, path
+        assert answer.content_type == "application/problem+json"
