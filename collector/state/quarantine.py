@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ from collector.books import Quarantined
 from collector.state import tables
 from collector.state.tables import quarantine as table
 from collector.stores import Unavailable
+from collector.stores.opened import REOPENED, OpenedFile, lost
 from shared.records import Header, StreamRuns
 
+_log = logging.getLogger(__name__)
 _streams = msgspec.json.Decoder(dict[str, StreamRuns])
 
 
@@ -73,6 +76,7 @@ class Quarantine:
         self.mb_max = mb_max
         self.dropped = 0
         self._engine: sa.Engine | None = None
+        self._file: OpenedFile | None = None
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -89,23 +93,15 @@ class Quarantine:
             Unavailable: It cannot be opened.
         """
         with self._lock:
-            if self._engine is not None:
-                return
-            engine = tables.engine(self.path)
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                tables.metadata.create_all(engine)
-            except (SQLAlchemyError, OSError) as error:
-                engine.dispose()
-                raise _unavailable(self.path, error) from error
-            self._engine = engine
+            if self._engine is None:
+                self._open()
 
     def close(self) -> None:
         """Close it."""
         with self._lock:
             if self._engine is not None:
                 self._engine.dispose()
-                self._engine = None
+            self._engine = self._file = None
 
     def probe(self) -> None:
         """Raise Unavailable unless it can be written."""
@@ -175,13 +171,43 @@ class Quarantine:
     @contextlib.contextmanager
     def _connected(self) -> Iterator[sa.Connection]:
         """A transaction whose errors say what to do next."""
-        if self._engine is None:
-            raise Unavailable(f"{self.path} is not open")
         try:
-            with self._engine.begin() as connection:
+            with self._opened().begin() as connection:
                 yield connection
         except (SQLAlchemyError, OSError) as error:
             raise _unavailable(self.path, error) from error
+        self._check_file()
+
+    def _open(self) -> None:
+        engine = tables.engine(self.path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            tables.metadata.create_all(engine)
+            file = OpenedFile(self.path)
+        except (SQLAlchemyError, OSError) as error:
+            engine.dispose()
+            raise _unavailable(self.path, error) from error
+        self._engine, self._file = engine, file
+
+    def _opened(self) -> sa.Engine:
+        """The database, opened anew where its file was lost."""
+        self._check_file()
+        with self._lock:
+            if self._engine is None and self._file is not None:
+                self._open()
+                _log.error(REOPENED, self.path)
+            if self._engine is None:
+                raise Unavailable(f"{self.path} is not open")
+            return self._engine
+
+    def _check_file(self) -> None:
+        """Raise Unavailable, and let go of the file, unless the path still names the one that is open."""
+        with self._lock:
+            if self._engine is not None and self._file is not None and not self._file.in_place:
+                self._engine.dispose()
+                self._file.remove_log()
+                self._engine = None
+                raise Unavailable(lost(self.path))
 
 
 _LISTED = tuple(

@@ -70,6 +70,22 @@ def test_a_quarantine_that_cannot_be_written_says_so(tmp_path: Path) -> None:
         Quarantine(tmp_path / "file" / "state.db").open()
 
 
+def test_nothing_is_kept_in_a_file_that_is_no_longer_there(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    with Quarantine(path) as held:
+        held.put([bad()])
+        path.unlink()
+        with pytest.raises(Unavailable, match=r"state\.db was deleted or replaced"):
+            held.put([bad(b"y")])
+        assert held.put([bad(b"z")]) == 1, "the next try opens the path anew"
+    with Quarantine(path) as held:
+        assert len(held.newest()) == 1
+        path.unlink()
+        held.close()
+        with pytest.raises(Unavailable, match="is not open"):
+            held.put([bad()])
+
+
 def test_the_newest_pictures_are_kept(tmp_path: Path) -> None:
     pictures = Pictures(tmp_path, per_stream=3)
     assert pictures.latest("greenhouse", "pi-roof", "cam0") is None

@@ -428,7 +428,9 @@ def test_a_place_that_cannot_be_written_is_said_with_the_way_out(kind: str, tmp_
 
 
 @pytest.mark.parametrize("how", ["deleted", "replaced"])
-def test_nothing_goes_into_a_file_that_is_no_longer_there(tmp_path: Path, how: str) -> None:
+def test_nothing_goes_into_a_file_that_is_no_longer_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
     """A file that was deleted takes writes as before, and loses them when it is closed."""
     path = tmp_path / "vigie.db"
     with SQLite(tmp_path / "other.db") as other:
@@ -444,6 +446,7 @@ def test_nothing_goes_into_a_file_that_is_no_longer_there(tmp_path: Path, how: s
             with pytest.raises(Unavailable, match=r"vigie\.db was deleted or replaced"):
                 use()
         assert store.write([received(detail(2, 6))]) == ["stored"], "the next try opens the path anew"
+        assert caplog.text.count("had been deleted or replaced") == 1
         expected = [10, 9, 8, 7, 6] if how == "deleted" else [10, 9, 8, 7, 6, 45, 44, 43, 42, 41]
         assert sorted(frames(store)) == sorted(expected)
     with SQLite(path) as again:

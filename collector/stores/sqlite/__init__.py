@@ -14,11 +14,12 @@ after each write the path must name the file that was opened: what goes into a d
 """
 
 import contextlib
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Self, TypeAlias, TypeVar
+from typing import Self, TypeVar
 
 from collector.stores import Rejected, Unavailable
 from collector.stores.answers import (
@@ -37,6 +38,7 @@ from collector.stores.answers import (
     WindowSum,
     Written,
 )
+from collector.stores.opened import REOPENED, OpenedFile, lost
 from collector.stores.sqlite import expire, ledger, read, schema, write
 from collector.stores.sqlite.keys import Keys
 
@@ -48,8 +50,7 @@ LOST_RETRY_S = 0.25
 
 DAY_NS = 86_400 * 10**9
 
-_Identity: TypeAlias = tuple[int, int]
-_NOWHERE: _Identity = (0, 0)
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -73,7 +74,7 @@ class SQLite:
         self._writer: sqlite3.Connection | None = None
         self._keys: Keys | None = None
         self._readers: list[sqlite3.Connection] = []
-        self._file = self._log = _NOWHERE
+        self._file: OpenedFile | None = None
         self._lost = False
 
     def __enter__(self) -> Self:
@@ -177,12 +178,12 @@ class SQLite:
         connection = self._connect()
         try:
             _prepare(connection, self.path)
-            file, log = _identity(self.path), _identity(self._beside("-wal"))
+            file = OpenedFile(self.path)
         except BaseException:
             connection.close()
             raise
         with self._pooling:
-            self._file, self._log, self._lost = file, log, False
+            self._file, self._lost = file, False
             self._writer, self._keys = connection, Keys(connection)
 
     def _close(self) -> None:
@@ -193,17 +194,10 @@ class SQLite:
             self._writer = self._keys = None
             self._readers.clear()
 
-    def _beside(self, suffix: str) -> Path:
-        return self.path.with_name(self.path.name + suffix)
-
     def _check_file(self) -> None:
         """Raise Unavailable unless the path still names the file that is open."""
-        if _identity(self.path) != self._file:
-            raise Unavailable(
-                f"{self.path} was deleted or replaced while the collector had it open: it is opened anew, and created "
-                "where there is none; what only the old file had is gone",
-                retry_after_s=LOST_RETRY_S,
-            )
+        if self._file is not None and not self._file.in_place:
+            raise Unavailable(lost(self.path), retry_after_s=LOST_RETRY_S)
 
     def _check_writable(self) -> None:
         """As `_check_file`; the lost file is let go of, so that the next write opens the path anew."""
@@ -212,10 +206,8 @@ class SQLite:
         except Unavailable:
             self._lost = True
             self._close()
-            if _identity(self._beside("-wal")) == self._log:
-                # The log of the lost file: SQLite would replay it into the new one.
-                for suffix in ("-wal", "-shm"):
-                    self._beside(suffix).unlink(missing_ok=True)
+            if self._file is not None:
+                self._file.remove_log()
             raise
 
     def _connect(self) -> sqlite3.Connection:
@@ -228,6 +220,7 @@ class SQLite:
         with self._writing, self._understood():
             if self._lost:
                 self._open()
+                _log.error(REOPENED, self.path)
             if self._writer is None or self._keys is None:
                 raise Unavailable(f"{self.path} is not open")
             self._check_writable()
@@ -263,7 +256,7 @@ class SQLite:
                     connection.execute("ROLLBACK")
                 self._put_back(connection, file)
 
-    def _reader(self) -> tuple[sqlite3.Connection, _Identity]:
+    def _reader(self) -> tuple[sqlite3.Connection, OpenedFile | None]:
         """A connection, and the file that it reads."""
         with self._pooling:
             if self._writer is None:
@@ -276,9 +269,9 @@ class SQLite:
         connection.execute("PRAGMA query_only = ON")
         return connection, file
 
-    def _put_back(self, connection: sqlite3.Connection, file: _Identity) -> None:
+    def _put_back(self, connection: sqlite3.Connection, file: OpenedFile | None) -> None:
         with self._pooling:
-            if self._writer is not None and self._file == file:
+            if self._writer is not None and self._file is file:
                 self._readers.append(connection)
                 return
         connection.close()
@@ -292,15 +285,6 @@ class SQLite:
             raise Rejected({}, f"the store cannot hold it: {error}") from error
         except (sqlite3.Error, OSError) as error:
             raise Unavailable(f"{self.path}: {error}; {_advice(error)}") from error
-
-
-def _identity(path: Path) -> _Identity:
-    """Which file a path names: another one may have the same path later."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return _NOWHERE
-    return found.st_dev, found.st_ino
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
