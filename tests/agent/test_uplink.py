@@ -256,7 +256,10 @@ def test_pictures_arrive_with_the_time_of_their_frame(field: Field):
     assert set(collector.pictures.values()) == {JPEG}
 
 
-def test_summaries_overtake_what_an_outage_left(quick: Field):
+def test_summaries_overtake_what_an_outage_left(quick: Field, monkeypatch):
+    # What was sent before the collector subscribed is sent again at once, in order, when it answers the birth.
+    monkeypatch.setattr(module, "_PATIENCE_S", 30.0)
+    monkeypatch.setattr(module, "_ANSWER_S", 0.0)
     agent = quick.agent()
     quick.broker.kill()
     for _ in range(40):
