@@ -1,6 +1,6 @@
 """What goes when the quota is used up, or its time is over.
 
-Acked batches are kept for a collector that lost its store; beyond the quota they go first. Then detail batches that
+Acked batches are kept for a collector that lost its store and will ask for them; beyond the quota they go first. Then detail batches that
 were never sent are thinned: by number, odd ones first, then odd multiples of 2, of 4 ...: what stays is even over
 time. Each leaves a tombstone.
 """
