@@ -59,8 +59,8 @@ class OutboxSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         quota_mb: Size of the batches at most; beyond it, detail batches are thinned.
-        keep_acked_h: Hours that confirmed batches stay, where the quota allows. A collector that lost its store could ask
-            for them again; this release's does not yet.
+        keep_acked_h: Hours that confirmed batches stay, where the quota allows. A collector that lost its store
+            could ask for them again; this release's does not yet.
         snapshots_mb: Size of the waiting pictures at most; beyond it the oldest go.
     """
 

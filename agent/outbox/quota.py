@@ -1,8 +1,8 @@
 """What goes when the quota is used up, or its time is over.
 
-Acked batches are kept for a collector that lost its store and will ask for them; beyond the quota they go first. Then detail batches that
-were never sent are thinned: by number, odd ones first, then odd multiples of 2, of 4 ...: what stays is even over
-time. Each leaves a tombstone.
+Acked batches are kept for a collector that lost its store and will ask for them; beyond the quota they go first.
+Then detail batches that were never sent are thinned: by number, odd ones first, then odd multiples of 2, of 4 ...:
+what stays is even over time. Each leaves a tombstone.
 """
 
 from collections.abc import Iterator
