@@ -216,6 +216,8 @@ def test_names_come_out_on_a_terminal_that_cannot_show_them(tmp_path, photo, opt
 def test_draw_writes_each_picture_with_what_was_seen(detector, photo, tmp_path):
     assert main(["predict", str(detector), str(photo), "--draw", str(tmp_path / "out/deep")]) == 0
     drawn, plain = cv2.imread(str(tmp_path / "out/deep/photo.jpg")), cv2.imread(str(photo))
+    assert drawn is not None
+    assert plain is not None
     changed = np.abs(drawn.astype(int) - plain.astype(int)).max(axis=2) > 60
     assert changed[60, 28:37].any(), "the box's left side is at x = 32"
     assert not changed[110:, :].any(), "there is nothing below the box"

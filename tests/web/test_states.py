@@ -176,8 +176,8 @@ def test_no_frames_are_a_dash_on_every_card_as_they_are_null_in_the_api():
 
 
 def test_bars_say_what_they_are_and_so_do_none():
-    path = ("greenhouse", "a", "cam0")
-    drawn, fresh = (views.fleet(_fleet(("a", *WELL)), paces, NOW_NS)["cards"][0] for paces in ({path: [1.0]}, {}))
+    paces: list[dict[tuple[str, str, str], list[float | None]]] = [{("greenhouse", "a", "cam0"): [1.0]}, {}]
+    drawn, fresh = (views.fleet(_fleet(("a", *WELL)), pace, NOW_NS)["cards"][0] for pace in paces)
     assert (drawn["bars"], bool(drawn["spark"])) == ("frames/s over the last hour", True)
     assert (fresh["bars"], bool(fresh["spark"])) == ("frames/s: no full minute in the last hour", False)
 
