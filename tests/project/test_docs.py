@@ -5,10 +5,10 @@ import re
 import subprocess
 from pathlib import Path
 
-import collector.cli
 import pytest
 
 import agent.cli
+import collector.cli
 from shared.histogram import BINS
 from shared.schema import EVENTS, TIMINGS, VITALS
 
