@@ -62,7 +62,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo until Ctrl-C; exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):  # a script's background jobs inherit Ctrl-C as ignored
+        signal.signal(number, _interrupt)
     try:
         _play(args)
     except DemoError as error:

@@ -58,6 +58,7 @@ def test_three_cameras_come_alive_and_nothing_is_left(tmp_path: Path) -> None:
         said, _ = demo.communicate(timeout=60)
     finally:
         demo.kill()
+        demo.communicate()
     assert demo.returncode == 0
     assert f"the dashboard is at http://127.0.0.1:{port}" in said
     assert said.rstrip().endswith("stopped; nothing is left running")
