@@ -4,6 +4,7 @@
 cli             commands
 check           `vigie-collector check`: whether this machine can collect
 held            `vigie-collector quarantine`: what could not be stored, and trying it again
+demo            `vigie-collector demo`: a whole small site on this machine
 config          the YAML file, typed
 build           the one place that makes objects out of configuration, and runs them
 broker          the embedded broker, for one site, the demo and tests

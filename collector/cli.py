@@ -4,13 +4,12 @@ Exit codes: 0 done; 1 something stops the collector from working; 2 the command 
 """
 
 import argparse
-import importlib.util
 import json
 import signal
 import sys
 import threading
 
-from collector import check, config, held
+from collector import check, config, demo, held
 from shared import commands, configfile
 
 
@@ -32,8 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--schema", action="store_true", help="print its JSON Schema instead, for editors")
     show.add_argument("--wire-schema", action="store_true", help=argparse.SUPPRESS)
     show.set_defaults(run=_show_config)
-    if importlib.util.find_spec("collector.demo") is not None:
-        importlib.import_module("collector.demo").add_parser(adding)
+    demo.add_parser(adding)
     return parser
 
 

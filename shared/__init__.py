@@ -6,6 +6,8 @@ wire          a batch as bytes: header line, newline, compressed body
 topics        the one place that spells MQTT topics
 histogram     integer histograms over fixed bins, which add up exactly
 schema        each stored field once: name, unit, kind, meaning
+commands      how both command lines start, answer mistakes, and report `check`
+configdoc     settings as commented YAML, from their own docstrings
 configfile    YAML into typed settings, with errors that name file, key, rule and value
 redact        credentials out of URLs, before anything is logged or sent
 mqtt          the one wrapper around paho-mqtt

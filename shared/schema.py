@@ -50,7 +50,6 @@ EVENTS = {
     "stream_changed": "frames have another size than before",
     "stream_ended": "a source that does not loop reached its end",
     "inference_failed": "the model failed on a frame for the first time, or in another way; the detail says how",
-    "model_failed": "a model could not be loaded; the stream stands still",
     "provider_fallback": "another execution provider than the one asked for runs the model",
     "outbox_reset": "the outbox could not be read; it was set aside and a new one begun",
     "outbox_thinned": "the quota thinned detail batches; the detail says how many",

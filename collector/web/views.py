@@ -25,7 +25,6 @@ EVENT_WORDS = {
     "stream_changed": "The pictures have another size than before",
     "stream_ended": "The recording came to its end",
     "inference_failed": "The model failed on a frame",
-    "model_failed": "The model could not be loaded",
     "provider_fallback": "Another processor than asked for runs the model",
     "outbox_reset": "The outbox was unreadable; a new one was begun",
     "outbox_thinned": "The device ran short of room and thinned its detail",
