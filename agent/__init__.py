@@ -18,7 +18,8 @@ model           the ONNX session: infer, and what the model calls things
 preparing       frame to input tensor, in one pass
 classnames/     names for models that bring none
 decoders/       outputs to detections: a protocol, and one file per model family
-loop            frame to observation
+loop            frame to observation: one hand or more for each stream
+turns           which stream may look now
 books           every frame's outcome, and the windows that sum them up
 openwindows     windows in the making, in a file that outlives a kill
 seal            what was observed, once a second, into the outbox

@@ -18,6 +18,7 @@ from agent.model import Model, ModelError
 from agent.outbox import Outbox, OutboxInUse
 from agent.seal import Journal
 from agent.service import Agent, Stream
+from agent.turns import Turns, at_once
 from shared.configfile import ConfigError
 from shared.records import Maker
 
@@ -48,21 +49,22 @@ def run(settings: Settings, path: Path) -> int:
 
 def _streams(settings: Settings, path: Path) -> list[Stream]:
     """Every stream with its model; streams that load the same model in the same way share its session."""
-    loaded: dict[bytes, Model] = {}
+    loaded: dict[bytes, tuple[Model, Turns]] = {}
     streams = []
     for index, stream in enumerate(settings.streams):
         wanted = _how_to_load(stream)
         try:
             if wanted not in loaded:
-                loaded[wanted] = check.load_model(settings, stream, path)
+                model = check.load_model(settings, stream, path)
+                loaded[wanted] = model, Turns(at_once(model.provider, model.threads, settings.looks))
         except ModelError as error:
             raise ConfigError(f"{path}: 'streams[{index}].model': {error}") from error
-        model = loaded[wanted]
+        model, turns = loaded[wanted]
         for warning in model.warnings:
             log.warning("stream %s: %s", stream.name, warning)
-        streams.append(
-            Stream(stream, sources.resolve(stream.source, path.parent), model, _maker(settings, stream, model))
-        )
+        source = sources.resolve(stream.source, path.parent)
+        hands = -(-turns.at_once // len(settings.streams))  # with several streams, each has its part of the cores
+        streams.append(Stream(stream, source, model, _maker(settings, stream, model), turns, hands))
     return streams
 
 

@@ -26,14 +26,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, cast
 
 import msgspec
 import numpy as np
 
 from agent.capture_child import (
     MESSAGE_BYTES,
-    SLOTS,
+    SLOTS_BESIDE,
     Arena,
     Ended,
     Failed,
@@ -188,12 +188,24 @@ class _Inbox:
             self._closed = True
             self._changed.notify()
 
-    def take(self) -> _Item | None:
-        """The next item, waiting for it; None when nothing more will come."""
+    def wait(self) -> bool:
+        """Wait for the next item; False when nothing more will come."""
         with self._changed:
             while not self._items and not self._closed:
                 self._changed.wait()
+            return bool(self._items)
+
+    def take(self) -> _Item | None:
+        """The next item; None when there is none now."""
+        with self._changed:
             return self._items.popleft() if self._items else None
+
+    def take_but_frame(self) -> Settled | _Told | None:
+        """The next item when it is no frame; a frame stays, and may be replaced by a newer one."""
+        with self._changed:
+            if not self._items or isinstance(self._items[0], Frame):
+                return None
+            return cast("Settled | _Told", self._items.popleft())
 
     def _skip_waiting(self) -> None:
         """Turn every frame that waits into a settled number, in its place."""
@@ -230,12 +242,13 @@ class Capture:
         clock: For deadlines and durations.
         deadline_s: Silence of the capture process after which it is ended; three periods of `fps` where that is more.
         open_deadline_s: The same for opening and the first frame.
+        hands: Frames that may be taken and not yet released, at the same time.
         backoff: Waits between attempts to open the source.
         on_event: Gets `camera_lost`, `camera_stalled`, `camera_back`, `stream_changed` and `stream_ended`.
         on_settled: Gets the numbers that no frame comes for.
 
-    Both callbacks are called by the thread that iterates over `frames`, between frames and in the order of numbers;
-    those of the last numbers may come when the `with` block ends.
+    Both callbacks are called by the thread that takes frames, between frames and in the order of numbers; those of
+    the last numbers may come when the `with` block ends.
 
     Raises:
         ValueError: `progress` was not made for this stream.
@@ -251,6 +264,7 @@ class Capture:
         *,
         deadline_s: float = 10.0,
         open_deadline_s: float = 30.0,
+        hands: int = 1,
         backoff: Backoff | None = None,
         on_event: OnEvent | None = None,
         on_settled: OnSettled | None = None,
@@ -265,6 +279,7 @@ class Capture:
             deadline_s=max(deadline_s, _PERIODS_IN_DEADLINE / fps if fps else 0.0),
             open_deadline_s=max(open_deadline_s, deadline_s),
             backoff=backoff or Backoff(),
+            slots=hands + SLOTS_BESIDE,
         )
         self._supervisor = _Supervisor(self._plan, progress, clock, self._inbox)
         self._thread = threading.Thread(target=self._supervisor.run, name=f"capture-{stream}", daemon=True)
@@ -297,16 +312,40 @@ class Capture:
 
         A frame is released when the next one is asked for.
         """
-        while (item := self._inbox.take()) is not None:
-            if isinstance(item, Settled):
-                self._on_settled(item.first, item.last, item.outcome)
-            elif isinstance(item, _Told):
-                self._on_event(item.name, item.detail)
-            else:
+        while self.wait():
+            if frame := self.take():
                 try:
-                    yield item
+                    yield frame
                 finally:
-                    item.release()
+                    frame.release()
+
+    def wait(self) -> bool:
+        """Wait until there is a frame to take; False when no more will come.
+
+        Only one thread at a time may call this and `take`: both call the callbacks. The frame stays where a newer one
+        replaces it until it is taken.
+        """
+        while self._inbox.wait():
+            item = self._inbox.take_but_frame()
+            if item is None:
+                return True
+            self._tell(item)
+        return False
+
+    def take(self) -> Frame | None:
+        """The next frame, for the caller to release; None when there is none now."""
+        while (item := self._inbox.take()) is not None:
+            if isinstance(item, Frame):
+                return item
+            self._tell(item)
+        return None
+
+    def _tell(self, item: Settled | _Told) -> None:
+        """Call the callback that an item is for."""
+        if isinstance(item, Settled):
+            self._on_settled(item.first, item.last, item.outcome)
+        else:
+            self._on_event(item.name, item.detail)
 
     def stop(self) -> None:
         """Let `frames` end soon: within 2 s, whatever the source does. Any thread may call this, once or more."""
@@ -324,6 +363,7 @@ class _Plan:
     deadline_s: float
     open_deadline_s: float
     backoff: Backoff
+    slots: int
 
 
 @dataclass(frozen=True)
@@ -425,6 +465,7 @@ class _Supervisor:
             counter=self._counter.index,
             deadline_s=self._plan.deadline_s,
             captured_boot_ns=self._captured_boot_ns,
+            slots=self._plan.slots,
         )
 
     def _follow(self, child: "_Child") -> _Trouble | None:
@@ -543,6 +584,7 @@ class _Child:
 
     def __init__(self, plan: _Plan, start: Start, progress_fd: int) -> None:
         self._stream = plan.stream
+        self._slots = plan.slots
         self.frames_from: float | None = None
         self.worked_s = 0.0
         self.live = False
@@ -592,7 +634,7 @@ class _Child:
         try:
             notice: Notice | None = self._decoder.decode(data) if data else None
             if isinstance(notice, Arena):
-                self._memory = mmap.mmap(fds[0], notice.slot_bytes * SLOTS, prot=mmap.PROT_READ)
+                self._memory = mmap.mmap(fds[0], notice.slot_bytes * self._slots, prot=mmap.PROT_READ)
                 self._arena = notice
             elif isinstance(notice, Opened):
                 self.live = notice.live
@@ -609,7 +651,11 @@ class _Child:
     def _check(self, given: Given) -> None:
         """Refuse a frame that does not lie in a slot; raises ValueError."""
         size = given.height * given.width * 3
-        if given.arena != self._arena.arena or not 0 <= given.slot < SLOTS or not 0 < size <= self._arena.slot_bytes:
+        if (
+            given.arena != self._arena.arena
+            or not 0 <= given.slot < self._slots
+            or not 0 < size <= self._arena.slot_bytes
+        ):
             raise ValueError(f"frame {given.number} lies outside of its slot")
 
     def frame(self, given: Given) -> Frame:

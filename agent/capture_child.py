@@ -28,8 +28,8 @@ from agent.progress import Counter
 from agent.sources import Ending, FrameSource, Lost, Pixels, Resumable, TwoStep, Unreadable, import_source
 from shared.records import TICK_NS
 
-SLOTS = 4
-"""One with the model, one waiting, one being filled, one on its way back."""
+SLOTS_BESIDE = 3
+"""Beside those with the model: one waiting, one being filled, one on its way back."""
 
 MESSAGE_BYTES = 65_536
 REASON_CHARS = 2000
@@ -57,6 +57,7 @@ class Start(Struct, tag=True):
         counter: Index of the stream in the progress file.
         deadline_s: Silence after which this process will be killed.
         captured_boot_ns: Capture time of the stream's last frame, 0 for none.
+        slots: Frames that may be in memory at the same time.
     """
 
     source: str
@@ -66,6 +67,7 @@ class Start(Struct, tag=True):
     counter: int
     deadline_s: float
     captured_boot_ns: int
+    slots: int
 
 
 class Release(Struct, tag=True):
@@ -157,8 +159,9 @@ class _Passed(Exception):
 class _Link:
     """This process's end of the socket, and the free slots that it tells of."""
 
-    def __init__(self, agent: socket.socket, beat_s: float) -> None:
+    def __init__(self, agent: socket.socket, beat_s: float, slots: int) -> None:
         self._agent = agent
+        self._slots = slots
         self._beat_s = beat_s
         self._spoke = time.monotonic()
         self._encoder = msgspec.msgpack.Encoder()
@@ -227,11 +230,11 @@ class _Link:
         slot_bytes = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
         fd = os.memfd_create("vigie-frames", os.MFD_CLOEXEC)
         try:
-            os.ftruncate(fd, slot_bytes * SLOTS)
-            self._memory = mmap.mmap(fd, slot_bytes * SLOTS)
+            os.ftruncate(fd, slot_bytes * self._slots)
+            self._memory = mmap.mmap(fd, slot_bytes * self._slots)
             self._arena += 1
             self.slot_bytes = slot_bytes
-            self._free = list(range(SLOTS))
+            self._free = list(range(self._slots))
             self.tell(Arena(self._arena, slot_bytes), (fd,))
         finally:
             os.close(fd)
@@ -420,7 +423,7 @@ def main(parent_pid: int, socket_fd: int, progress_fd: int) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s:%(message)s")
     agent = socket.socket(fileno=socket_fd)
     start = msgspec.msgpack.decode(agent.recv(MESSAGE_BYTES), type=Start)
-    link = _Link(agent, start.deadline_s / _BEATS_IN_DEADLINE)
+    link = _Link(agent, start.deadline_s / _BEATS_IN_DEADLINE, start.slots)
     counter = Counter(progress_fd, start.counter)
     _capture(start, link, counter)
     # No clean-up of libraries that may hang in theirs: all that matters has been sent.

@@ -80,6 +80,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         state_dir: Where outbox and pictures wait, relative to the configuration file.
         providers: ONNX Runtime execution providers, best first; empty for the CPU.
         threads: Threads of a model; 0 for as many as the device has cores.
+        looks: Frames that a model looks at at the same time, of all its streams together; 0 for as many as the cores
+            carry with these threads, at most 4. More than one does more frames a second and takes more memory.
         seal_s: Seconds of frames in a batch: what a power cut can cost.
         window_s: Length of the summaries in seconds.
         vitals_s: Seconds between readings of the device's own health.
@@ -94,6 +96,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     state_dir: str = "vigie-state"
     providers: list[str] = []  # msgspec copies it
     threads: Annotated[int, Meta(ge=0, le=256)] = 1
+    looks: Annotated[int, Meta(ge=0, le=64)] = 0
     seal_s: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
     window_s: Annotated[int, Meta(ge=1, le=1800)] = 60
     vitals_s: Annotated[float, Meta(ge=1, le=3600)] = 30.0

@@ -5,14 +5,17 @@ carries it to the broker at the network's own pace.
 """
 
 import logging
-from collections.abc import Callable
-from threading import Event
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from threading import Event, Lock, Thread
 
 from agent.books import Book, Look
 from agent.capture import Capture, Frame
 from agent.clock import Clock
 from agent.model import Looker
 from agent.seal import Journal
+from agent.turns import Turns
 from shared.records import TICK_NS
 
 log = logging.getLogger(__name__)
@@ -23,22 +26,103 @@ Glance = Callable[[Frame], None]
 """Called with each frame after it was looked at: the snapshots' chance."""
 
 
-def run(
-    capture: Capture, looker: Looker, book: Book, journal: Journal, clock: Clock, glance: Glance, stop: Event
-) -> None:
-    """Turn every frame into exactly one outcome, until the frames end."""
-    failure = ""
-    for frame in capture.frames():
-        while not book.wait_for_room(_ROOM_S):
-            if stop.is_set():
-                book.settle(frame.number, frame.number, "skipped")
-                return
-        look = observe(frame, looker, clock)
-        book.look(look)
-        if look.error != failure:
-            failure = look.error
-            _tell(failure, book.stream, journal)
-        glance(frame)
+@dataclass(frozen=True)
+class Work:
+    """One stream's loop, and everything that it touches.
+
+    Attributes:
+        capture: Where its frames come from.
+        book: Gets every outcome.
+        journal: Gets events.
+        clock: The agent's.
+        glance: The snapshots' chance.
+        turns: Of the model, which other streams may share.
+    """
+
+    capture: Capture
+    book: Book
+    journal: Journal
+    clock: Clock
+    glance: Glance
+    turns: Turns
+
+
+def run(work: Work, lookers: Sequence[Looker], stop: Event) -> None:
+    """Turn every frame into exactly one outcome, until the frames end.
+
+    Args:
+        work: What to do it with.
+        lookers: One for each hand: so many frames are looked at at the same time.
+        stop: Set when nothing may wait for room in the book any more.
+    """
+    hands = _Hands(work, stop)
+    helpers = [
+        Thread(target=hands.work_on, args=(looker,), name=f"loop-{work.book.stream}-{number}", daemon=True)
+        for number, looker in enumerate(lookers[1:], 2)
+    ]
+    for helper in helpers:
+        helper.start()
+    hands.work_on(lookers[0])
+    for helper in helpers:
+        helper.join()
+    if hands.fault is not None:
+        raise hands.fault
+
+
+class _Hands:
+    """One stream's hands: each takes the next frame, looks at it and books it; frames may be done out of order.
+
+    A turn is taken before the frame, so that a live camera's newest frame is looked at, however long the wait was.
+    """
+
+    def __init__(self, work: Work, stop: Event) -> None:
+        self._work = work
+        self._stop = stop
+        self._taking = Lock()
+        self._keeping = Lock()
+        self._failure = ""
+        self._failed_at = 0
+        self.fault: Exception | None = None
+
+    def work_on(self, looker: Looker) -> None:
+        """Look at one frame after the other, until there are no more; a fault ends every hand."""
+        try:
+            while self._look(looker):
+                pass
+        except Exception as fault:  # noqa: BLE001  # raised again where the hands are waited for
+            self.fault = self.fault or fault
+            self._work.capture.stop()
+
+    def _look(self, looker: Looker) -> bool:
+        """Look at the next frame; False when there will be none."""
+        with ExitStack() as turn:
+            with self._taking:
+                if not self._room() or not self._work.capture.wait():
+                    return False
+                turn.enter_context(self._work.turns.taken_by(self._work.book.stream))
+                frame = self._work.capture.take()
+            if frame is not None:
+                try:
+                    self._keep(frame, observe(frame, looker, self._work.clock))
+                finally:
+                    frame.release()
+        return True
+
+    def _room(self) -> bool:
+        """Wait until the book has room; False when there is none and none to be waited for."""
+        while not self._work.book.wait_for_room(_ROOM_S):
+            if self._stop.is_set():
+                return False
+        return True
+
+    def _keep(self, frame: Frame, look: Look) -> None:
+        """Book a look, tell what changed, and let the snapshots have the frame."""
+        self._work.book.look(look)
+        with self._keeping:
+            if look.error != self._failure and look.frame > self._failed_at:
+                self._failure, self._failed_at = look.error, look.frame
+                _tell(look.error, self._work.book.stream, self._work.journal)
+            self._work.glance(frame)
 
 
 def observe(frame: Frame, looker: Looker, clock: Clock) -> Look:

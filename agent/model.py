@@ -220,6 +220,11 @@ class Model:
         """Width and height of the input tensor, in pixels."""
         return self.preparation.width, self.preparation.height
 
+    @property
+    def threads(self) -> int:
+        """Threads of one inference; 0 for as many as the machine has cores."""
+        return int(self._session.get_session_options().intra_op_num_threads)
+
     def class_name(self, class_id: int) -> str:
         """The name of class `class_id`; `class_<n>` when it has none."""
         return self.names[class_id] if 0 <= class_id < len(self.names) else f"class_{class_id}"

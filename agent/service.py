@@ -28,6 +28,7 @@ from agent.outbox import Ended, Outbox, Start
 from agent.progress import Captured, Progress
 from agent.seal import Journal, Sealer
 from agent.snapshots import Snapshots
+from agent.turns import Turns
 from agent.uplink import Uplink
 from agent.vitals import VitalsReader, hardware
 from shared import __version__
@@ -41,12 +42,23 @@ _TURN_S = 0.5
 
 @dataclass(frozen=True)
 class Stream:
-    """One camera with one model, not yet at work."""
+    """One camera with one model, not yet at work.
+
+    Attributes:
+        settings: Its part of the configuration.
+        source: Where its frames come from.
+        model: Perhaps shared with other streams.
+        maker: What its records are made with.
+        turns: Of the model.
+        hands: Frames of this stream that are looked at at the same time.
+    """
 
     settings: StreamSettings
     source: sources.Resolved
     model: Model
     maker: Maker
+    turns: Turns
+    hands: int = 1
 
     @property
     def name(self) -> str:
@@ -214,6 +226,7 @@ class Agent:
             progress,
             self._clock,
             deadline_s=stream.settings.deadline_s,
+            hands=stream.hands,
             on_event=tell,
             on_settled=book.settle,
         )
@@ -225,7 +238,8 @@ class Agent:
             glancer.look(stream.name, frame, settings.snapshot_s, settings.snapshot_width)
 
         try:
-            loop.run(capture, stream.model.looker(), book, self._journal, self._clock, glance, stop)
+            work = loop.Work(capture, book, self._journal, self._clock, glance, stream.turns)
+            loop.run(work, [stream.model.looker() for _ in range(stream.hands)], stop)
         except Exception:
             # Systemd starts the agent again; going on without this stream would look like health.
             log.exception("stream %s: the loop ended", stream.name)
