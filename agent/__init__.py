@@ -7,6 +7,8 @@ build           the one place that makes objects out of configuration
 service         the agent at work, from start to end
 check           whether this device can work
 predict         a model on pictures and videos, without a camera
+inspecting      what a model is taken for, and why
+loading         how the command line says that a model is to be loaded
 drawing         a picture with what was seen in it
 clock           boot time, wall time and how well it is known: the one clock seam
 sources/        where pixels come from: a protocol, and one file each
@@ -15,6 +17,9 @@ capture_child   that process
 progress        how many frames were captured, in a file that outlives a crash
 pictures        picture files, read robustly
 model           the ONNX session: infer, and what the model calls things
+onnxheader      versions in an ONNX file's own header
+adjusting       how a picture is prepared: the family, the file, the configuration
+counting        scores that single classes need
 preparing       frame to input tensor, in one pass
 classnames/     names for models that bring none
 decoders/       outputs to detections: a protocol, and one file per model family

@@ -6,6 +6,7 @@ cover frames without a gap. So a book hands out only what follows on from what i
 
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agent.decoders import Found, Task
@@ -148,10 +149,12 @@ class Book:
         window_s: int,
         start_boot_ns: int,
         runs_max: int = RUNS_IN_A_BATCH_MAX,
+        scores: Mapping[int, float] | None = None,
     ) -> None:
         self.stream = stream
         self.maker = maker
         self._threshold = round(maker.score * SCALE) if task == "classify" else None
+        self._of_class = {id_: round(score * SCALE) for id_, score in (scores or {}).items()}
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._settled: dict[int, tuple[int, Outcome]] = {}
@@ -169,11 +172,14 @@ class Book:
     def look(self, look: Look) -> None:
         """Book a frame that was looked at."""
         scores, class_ids = _integers(look.found)
+        threshold = self._threshold
+        if threshold is not None and class_ids:
+            threshold = self._of_class.get(class_ids[0], threshold)
         with self._lock:
             self._settle(look.frame, look.frame, "failed" if look.error else "ok")
             self._looks[look.frame] = look
             for tally in self._tallies:
-                tally.look(look, scores, class_ids, self._threshold)
+                tally.look(look, scores, class_ids, threshold)
 
     def _settle(self, first: int, last: int, outcome: Outcome) -> None:
         self._settled[first] = (last, outcome)

@@ -69,8 +69,9 @@ def _streams(settings: Settings, path: Path) -> list[Stream]:
 
 
 def _how_to_load(stream: StreamSettings) -> bytes:
-    thresholds = (stream.score, stream.iou, stream.most)
-    return msgspec.json.encode((stream.model, stream.decoder, stream.names, stream.model_version, thresholds))
+    thresholds = (stream.score, stream.scores, stream.iou, stream.most)
+    picture = (stream.size, stream.preparation)
+    return msgspec.json.encode((stream.model, stream.decoder, stream.names, stream.model_version, thresholds, picture))
 
 
 def _maker(settings: Settings, stream: StreamSettings, model: Model) -> Maker:

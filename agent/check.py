@@ -51,6 +51,9 @@ def load_model(settings: Settings, stream: StreamSettings, path: Path) -> Model:
         providers=settings.providers,
         threads=settings.threads or None,
         thresholds=config.thresholds(stream),
+        size=stream.size,
+        preparation=config.preparation(stream.preparation),
+        scores=stream.scores,
     )
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -18,6 +18,31 @@ from shared.topics import SLUG_RULE, is_slug
 Share = Annotated[float, Meta(ge=0, le=1)]
 Rate = Annotated[float, Meta(gt=0, le=1000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Side = Annotated[int, Meta(ge=1, le=8192)]
+Numbers = float | list[float]
+"""One for all channels, or one for each."""
+
+
+class PreparationSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a picture becomes the model's input, where that differs from what file and family say.
+
+    Attributes:
+        fit: `letterbox_center`, `letterbox_corner` (padding right and below), `stretch` or `crop_center`.
+        pad: Grey value of the padding, 0 to 255.
+        colour: Order of the channels, `rgb` or `bgr`.
+        mean: Subtracted, in grey values 0 to 255: one number, or a list with one for each channel in that order.
+        scale: Then multiplied with: one number, or a list with one for each channel.
+        resize_to: Shorter side in pixels before the crop, for `crop_center`.
+        smooth: Average over the pixels that shrinking merges, instead of sampling between four.
+    """
+
+    fit: Literal["letterbox_center", "letterbox_corner", "stretch", "crop_center"] | None = None
+    pad: Annotated[int, Meta(ge=0, le=255)] | None = None
+    colour: Literal["rgb", "bgr"] | None = None
+    mean: Numbers | None = None
+    scale: Numbers | None = None
+    resize_to: Side | None = None
+    smooth: bool | None = None
 
 
 class StreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,11 +54,14 @@ class StreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
         model: Path of the ONNX file, relative to the configuration file.
         fps: Frames a second to capture at most; None for as many as come.
         score: Detections below this score do not count.
+        scores: The same for single classes, by name or id: `{person: 0.6, dog: 0.4}`.
         iou: IoU threshold of the non-maximum suppression, for models that do not end in their own.
         most: Detections kept per frame at most; classes kept, for a classifier.
         decoder: Model family; None to find it out from the ONNX file.
         names: Class names by class id, for an ONNX file that has none.
         model_version: Version of the model, for an ONNX file that says none.
+        size: Width and height in pixels of the model's input, for an ONNX file that leaves them open: `[640, 480]`.
+        preparation: How a picture becomes the model's input, where that differs from what file and family say.
         deadline_s: Silence in seconds after which the source is reopened.
         snapshot_s: Seconds between pictures for the dashboard; 0 for none.
         snapshot_width: Of those pictures, in pixels at most.
@@ -44,11 +72,14 @@ class StreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
     model: str
     fps: Rate | None = None
     score: Share = 0.25
+    scores: dict[str, Share] = {}  # msgspec copies it
     iou: Share = 0.45
     most: Annotated[int, Meta(ge=1, le=1000)] = 300
     decoder: str | None = None
     names: list[str] | None = None
     model_version: str | None = None
+    size: tuple[Side, Side] | None = None
+    preparation: PreparationSettings = PreparationSettings()
     deadline_s: Seconds = 10.0
     snapshot_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
     snapshot_width: Annotated[int, Meta(ge=64, le=4096)] = 640
@@ -170,6 +201,11 @@ def located(settings: Settings, path: Path) -> Settings:
 def thresholds(stream: StreamSettings) -> Thresholds:
     """What counts, on this stream."""
     return Thresholds(score=stream.score, iou=stream.iou, most=stream.most)
+
+
+def preparation(settings: PreparationSettings) -> dict[str, Any]:
+    """What is to be prepared otherwise, as `Model.load` takes it."""
+    return {key: value for key, value in msgspec.structs.asdict(settings).items() if value is not None}
 
 
 def redacted(settings: Settings) -> dict[str, object]:

@@ -8,15 +8,17 @@ run from several threads; each stream takes its own `looker()`, which holds the 
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
+from agent.adjusting import adjusted
 from agent.classnames import names_for
-from agent.decoders import Array, Decoder, Found, Graph, Placement, Port, Preparation, Task, Thresholds
+from agent.counting import by_class_id, counted, with_classes
+from agent.decoders import Array, Decoder, Found, Graph, Placement, Port, Task, Thresholds
 from agent.decoders.choose import choose
 from agent.decoders.reading import beside, from_ultralytics, image_port, image_size, picture, tidy_names
 from agent.preparing import Pixels, Preparer
@@ -101,6 +103,7 @@ class Model:
         why: Why this family, in a few words.
         preparation: How pictures are prepared.
         thresholds: What counts.
+        scores: Class id to the score that it needs instead of `thresholds.score`.
         names: Class names by class id.
         names_source: `metadata`, `configuration`, `family`, `COCO`, `ImageNet` or `numbers`.
         provider: The execution provider that runs it.
@@ -126,11 +129,15 @@ class Model:
         self.decoder = decoder
         self.why = why
         self.thresholds = settings.thresholds
-        self.preparation = _preparation(decoder.preparation, settings.preparation)
+        self.preparation = adjusted(decoder.preparation, graph.metadata, settings.preparation)
         self.identity = _identity(path, graph.metadata, settings)
         self.names, self.names_source, notes = names_for(graph.metadata, settings.names, decoder)
         if self.names_source == "numbers" and decoder.family in FAMILY_NAMES:
             self.names, self.names_source, notes = FAMILY_NAMES[decoder.family], "family", ()
+        self.scores = by_class_id(settings.scores, self.names, decoder.class_count)
+        self._decoding = self.thresholds
+        if self.scores and decoder.task == "detect":
+            self._decoding = with_classes(self.thresholds, self.scores)
         self.provider: str = session.get_providers()[0]
         self.requested_provider = _provider(settings.providers[0]) if settings.providers else CPU
         self.warnings: tuple[str, ...] = (
@@ -153,6 +160,7 @@ class Model:
         threads: int | None = None,
         thresholds: Thresholds | None = None,
         preparation: Mapping[str, Any] | None = None,
+        scores: Mapping[str, float] | None = None,
     ) -> "Model":
         """Load the model at `path`, find out its family and run it once.
 
@@ -162,18 +170,20 @@ class Model:
             names: Class names by class id, for a file that has none.
             name: Of the model, for a file that has none.
             version: Of the model, for a file that has none.
-            size: Width and height in pixels of an input whose size is dynamic, for a file that says none.
+            size: Width and height in pixels of an input whose size is dynamic, whatever the file recommends.
             providers: Execution providers, best first, such as `cuda`; the CPU is the last resort. None: the CPU.
             threads: Threads of one inference; None: as many as the machine has cores.
             thresholds: What counts.
-            preparation: Fields of `Preparation` that differ from the family's.
+            preparation: Fields of `Preparation` that differ from the file's and the family's; `mean` and `scale` may be
+                one number for all channels.
+            scores: What single classes, by name or id, need instead of `thresholds.score`.
 
         Raises:
             ModelError: It can't be read, run or decoded.
         """
         settings = Settings(
             decoder, tuple(names) if names else None, name, version, size, tuple(providers or ()), threads,
-            thresholds or Thresholds(), dict(preparation or {}),
+            thresholds or Thresholds(), dict(preparation or {}), dict(scores or {}),
         )  # fmt: skip  # one argument a line would take nine
         path = Path(path)
         _check_file(path)
@@ -251,7 +261,8 @@ class Model:
         Raises:
             ValueError: They are not finite or not of the expected shape.
         """
-        return self.decoder.decode(outputs, placement, self.thresholds)
+        found = self.decoder.decode(outputs, placement, self._decoding)
+        return counted(found, self._decoding, self.thresholds.most)
 
 
 class Looker:
@@ -299,6 +310,21 @@ class Settings:
     threads: int | None
     thresholds: Thresholds
     preparation: Mapping[str, Any]
+    scores: Mapping[str, float]
+
+
+def read_graph(path: Path, size: tuple[int, int] | None = None) -> Graph:
+    """What the file at `path` says of itself, whether or not a family fits.
+
+    Raises:
+        ModelError: It can't be read, or run on one picture.
+    """
+    settings = Settings(None, None, None, None, size, (), None, Thresholds(), {}, {})
+    _check_file(path)
+    try:
+        return _read_graph(_session(path, settings), settings)
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}") from error
 
 
 def _check_file(path: Path) -> None:
@@ -400,8 +426,8 @@ def _read_graph(session: ort.InferenceSession, settings: Settings) -> Graph:
 
 
 def _said_size(metadata: Mapping[str, str], settings: Settings) -> tuple[int, int] | None:
-    """Width and height of a dynamic input: what the file says, else the configuration."""
-    return image_size(metadata) or settings.size
+    """Width and height of a dynamic input: what the configuration says, else the file."""
+    return settings.size or image_size(metadata)
 
 
 def _default_size(session: ort.InferenceSession) -> tuple[int, int]:
@@ -413,13 +439,16 @@ def _default_size(session: ort.InferenceSession) -> tuple[int, int]:
 
 
 def _size_notes(session: ort.InferenceSession, graph: Graph, settings: Settings) -> tuple[str, ...]:
-    """A sentence about an input size that nothing says."""
+    """A sentence about an input size that nothing says, or that cannot be as asked for."""
     taken = picture(graph.inputs)
+    got = image_port(taken)
+    if settings.size and settings.size != (got.width, got.height):
+        asked = f"{settings.size[0]}x{settings.size[1]}"
+        return (f"its input is {got.width}x{got.height} as the file fixes it; the size {asked} is not used",)
     batch_free = next(port.shape[1:] for port in session.get_inputs() if port.name == taken.name)
     if _said_size(graph.metadata, settings) or all(isinstance(size, int) for size in batch_free):
         return ()
-    image = image_port(taken)
-    return (f"the size of its input is dynamic and nothing says which: {image.width}x{image.height} is taken",)
+    return (f"the size of its input is dynamic and nothing says which: {got.width}x{got.height} is taken",)
 
 
 def _input_port(port: ort.NodeArg, width: int, height: int) -> Port:
@@ -461,19 +490,6 @@ def _sha256(path: Path) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
-
-
-def _preparation(family: Preparation, changes: Mapping[str, Any]) -> Preparation:
-    """The family's preparation with what the configuration changes.
-
-    Raises:
-        ValueError: A key is unknown, or one that the graph alone decides.
-    """
-    allowed = {field.name for field in fields(Preparation)} - {"width", "height", "dtype", "layout"}
-    for key in changes:
-        if key not in allowed:
-            raise ValueError(f"its preparation has no {key!r} to change; it has {', '.join(sorted(allowed))}")
-    return replace(family, **changes)
 
 
 def _provider_notes(provider: str, requested: str) -> tuple[str, ...]:

@@ -16,9 +16,8 @@ from typing import Any
 
 import cv2
 
-from agent import drawing, pictures
-from agent.classnames import read_names
-from agent.decoders import DECODERS, Found, Thresholds
+from agent import drawing, loading, pictures
+from agent.decoders import Found
 from agent.model import Looker, Model, ModelError
 from agent.pictures import Frame
 from agent.sources import Unreadable
@@ -37,25 +36,11 @@ Answer = dict[str, Any]
 
 def add_parser(commands: Any) -> None:  # noqa: ANN401  # argparse has no public name for what add_subparsers gives
     """Add the command to `commands`."""
-    defaults = Thresholds()
     parser = commands.add_parser("predict", help="run a model on pictures and videos, and print what it sees")
-    parser.add_argument("model", type=Path, metavar="MODEL", help="an ONNX file")
+    loading.add_options(parser)
     parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="a picture, a video, a folder of pictures")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument(
-        "--score", type=_share, default=defaults.score, metavar="S", help="least score of a detection (%(default)s)"
-    )
-    parser.add_argument(
-        "--iou",
-        type=_share,
-        default=defaults.iou,
-        metavar="S",
-        help="overlap above which the better detection of a class stays alone; for models without a selection of "
-        "their own (%(default)s)",
-    )
     parser.add_argument("--draw", type=Path, metavar="FOLDER", help="write each picture there with what was seen in it")
-    parser.add_argument("--names", type=Path, metavar="FILE", help="class names, one a line, if the model has none")
-    parser.add_argument("--decoder", choices=sorted(DECODERS), help="the model's family, if its file does not say it")
     parser.set_defaults(run=run)
 
 
@@ -67,10 +52,7 @@ def run(args: argparse.Namespace) -> int:
         # A name that the terminal cannot show is no reason to stop.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        names = read_names(args.names) if args.names else None
-        model = Model.load(
-            args.model, decoder=args.decoder, names=names, thresholds=Thresholds(score=args.score, iou=args.iou)
-        )
+        model = loading.load(args)
     except (ModelError, ValueError) as error:
         return _complain(error)
     for warning in model.warnings:
@@ -192,17 +174,6 @@ def _silence_opencv() -> None:
     """OpenCV 5 has another name for it than 4."""
     logging = getattr(cv2.utils, "logging", cv2)
     logging.setLogLevel(0)
-
-
-def _share(text: str) -> float:
-    """An argument from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, got {text!r}")
-    return value
 
 
 def _complain(error: Exception) -> int:

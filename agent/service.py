@@ -109,6 +109,7 @@ class Agent:
                 self._settings.window_s,
                 self._clock.boot_ns(),
                 RUNS_IN_A_BATCH_MAX // len(self._streams),
+                s.model.scores,
             )
             for s in self._streams
         ]

@@ -3,7 +3,8 @@
 import difflib
 import re
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import yaml
@@ -16,11 +17,13 @@ class ConfigError(ValueError):
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that comes twice, which YAML would settle silently."""
+    """Refuses a key that comes twice, which YAML would settle silently. A whole number as key is its text."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  # PyYAML's signature
         seen: set[object] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:int":
+                key_node.tag = "tag:yaml.org,2002:str"
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 raise ConfigError(
@@ -93,10 +96,22 @@ def _check(data: object, kind: Any, key: str) -> None:  # noqa: ANN401  # a type
             _check(value, hints[name], f"{key}.{name}" if key else name)
         _check_value(data, kind, key)
         return
-    if get_origin(kind) in {list, tuple} and isinstance(data, list):
+    items = next((part for part in _parts(kind) if get_origin(part) in {list, tuple}), None)
+    values = next((part for part in _parts(kind) if get_origin(part) is dict), None)
+    if items is not None and isinstance(data, list):
         for index, item in enumerate(data):
-            _check(item, get_args(kind)[0], f"{key}[{index}]")
+            _check(item, get_args(items)[0], f"{key}[{index}]")
+    if values is not None and isinstance(data, dict):
+        for name, value in data.items():
+            _check(value, get_args(values)[1], f"{key}.{name}")
     _check_value(data, kind, key)
+
+
+def _parts(kind: Any) -> tuple[Any, ...]:  # noqa: ANN401  # a type expression
+    """The types that `kind` allows, if it allows one of several; annotations such as limits are looked through."""
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    return get_args(kind) if get_origin(kind) in {Union, UnionType} else (kind,)
 
 
 def _struct_in(kind: Any) -> type[msgspec.Struct] | None:  # noqa: ANN401  # a type expression
@@ -132,7 +147,9 @@ def _check_value(data: object, kind: Any, key: str) -> None:  # noqa: ANN401  # 
     except msgspec.ValidationError as error:
         rule = str(error).split(" - at `$")[0]
         where = f"'{key}': " if key else ""
-        raise ConfigError(f"{where}{_plain(rule)}, got {_shown(data)}") from None
+        named = [word for part in _parts(kind) if get_origin(part) is Literal for word in get_args(part)]
+        rule = f"must be one of {_listed(named)}" if named else _plain(rule)
+        raise ConfigError(f"{where}{rule}, got {_shown(data)}") from None
 
 
 _WORDS = {

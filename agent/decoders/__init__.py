@@ -5,7 +5,7 @@ family. A family that is not sure says so by not claiming the graph: two claims,
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
@@ -108,6 +108,8 @@ class Placement:
         scale_y: Tensor pixels per picture pixel.
         left: Padding, or minus what was cropped, in tensor pixels.
         top: Padding, or minus what was cropped, in tensor pixels.
+        x: Where the picture lies in a larger one that it is a region of, in pixels of both.
+        y: The same, from the top.
     """
 
     width: int
@@ -116,15 +118,26 @@ class Placement:
     scale_y: float
     left: float
     top: float
+    x: int = 0
+    y: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What counts: `score` in [0, 1]; `iou` of the suppression, in [0, 1]; at most `most` detections."""
+    """What counts: `score` in [0, 1]; `iou` of the suppression, in [0, 1]; at most `most` detections.
+
+    Attributes:
+        score: The least that a detection needs.
+        iou: Overlap above which the better detection of a class stays alone.
+        most: Detections at most.
+        of_class: [n] the score that each class needs, the last being that of all above; None where `score` says it
+            all. A decoder may leave this to the model, which looks again.
+    """
 
     score: float = 0.25
     iou: float = 0.45
     most: int = 300
+    of_class: NDArray[np.float32] | None = field(default=None, compare=False)
 
 
 class Decoder(Protocol):

@@ -75,6 +75,9 @@ def select(boxes: Floats, scores: Floats, class_ids: Ids, placement: Placement, 
         placement: Where the picture lies in the tensor.
         thresholds: The overlap, and how many may stay.
     """
+    if thresholds.of_class is not None:
+        good = reached(scores, class_ids, thresholds.of_class)
+        boxes, scores, class_ids = boxes[good], scores[good], class_ids[good]
     stay = suppress(boxes, scores, class_ids, thresholds.iou, thresholds.most)
     return in_picture(boxes[stay], scores[stay], class_ids[stay], placement)
 
@@ -84,6 +87,11 @@ def pick(boxes: Floats, scores: Floats, class_ids: Ids, placement: Placement, th
     good = np.flatnonzero(scores >= thresholds.score)
     good = good[np.argsort(-scores[good], kind="stable")][: thresholds.most]
     return in_picture(boxes[good], scores[good], class_ids[good], placement)
+
+
+def reached(scores: Floats, class_ids: Ids, of_class: Floats) -> Ids:
+    """[kept] indices of what reaches the score of its class, as `Thresholds.of_class` has them."""
+    return np.flatnonzero(scores >= of_class[np.minimum(class_ids, len(of_class) - 1)])
 
 
 def in_picture(boxes: Floats, scores: Floats, class_ids: Ids, placement: Placement) -> Found:

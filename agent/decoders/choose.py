@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from agent.decoders import DECODERS, Decoder, Graph
 
@@ -38,6 +39,34 @@ def choose(graph: Graph, name: str | None = None) -> tuple[Decoder, str]:
         raise Unclear(f"its family is not clear from what the file says; name it as `decoder` ({reasons})")
     family, why = claims.popitem()
     return _class(family)(graph), why
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A family, weighed.
+
+    Attributes:
+        family: Its name.
+        claim: Why it claims the graph; None where it does not.
+        refusal: Why it cannot be the graph's even when the configuration names it; None where it can.
+    """
+
+    family: str
+    claim: str | None
+    refusal: str | None
+
+
+def weigh(graph: Graph) -> list[Candidate]:
+    """What each family makes of `graph`."""
+    return [Candidate(family, _class(family).claim(graph), _refusal(graph, family)) for family in DECODERS]
+
+
+def _refusal(graph: Graph, family: str) -> str | None:
+    try:
+        _class(family)(graph)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def describe(graph: Graph) -> str:

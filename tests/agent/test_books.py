@@ -126,6 +126,15 @@ def test_a_classifier_tells_classes_and_counts_those_that_reach_the_threshold() 
     assert [(c.class_id, c.frames, c.top) for c in window.classes] == [(1, 0, 1), (3, 1, 1)]
 
 
+def test_a_classifiers_class_may_have_a_threshold_of_its_own() -> None:
+    book = Book("cam0", MAKER, "classify", 10, start_boot_ns=0, scores={1: 0.6, 2: 0.1})
+    for frame, top in enumerate([(1, 0.5), (1, 0.7), (2, 0.2), (3, 0.2), (3, 0.3)], start=1):
+        book.look(a_look(frame, top))
+    _, window = book.roll(10 * SECOND, None)[0]
+    assert window.none == 2
+    assert {count.class_id: count.frames for count in window.classes} == {1: 1, 2: 1, 3: 1}
+
+
 def test_a_window_counts_classes_detections_and_frames_without_any() -> None:
     book = a_book()
     book.look(a_look(1, (2, 0.9), (2, 0.8), (0, 0.3)))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent import config
-from agent.config import Settings, StreamSettings
+from agent.config import PreparationSettings, Settings, StreamSettings
 from shared.mqtt import BrokerSettings
 
 
@@ -40,6 +40,9 @@ def test_a_streams_hash_names_what_its_records_depend_on() -> None:
     assert len(base) == 12
     assert config.stream_hash(Settings(), a_stream(score=0.3)) != base
     assert config.stream_hash(Settings(threads=2), stream) != base
+    assert config.stream_hash(Settings(), a_stream(scores={"person": 0.6})) != base
+    assert config.stream_hash(Settings(), a_stream(size=(320, 320))) != base
+    assert config.stream_hash(Settings(), a_stream(preparation=PreparationSettings(fit="stretch"))) != base
     assert config.stream_hash(Settings(site="elsewhere"), stream) == base
     other_password = a_stream(source={"stream": "rtsp://me:other@cam.example/1?token=xyz"})
     assert config.stream_hash(Settings(), other_password) == base, "a new password is no new configuration"

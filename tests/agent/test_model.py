@@ -100,8 +100,19 @@ def load_dynamic(tmp_path, metadata=None, **options):
 
 
 def test_a_dynamic_size_is_the_files_own(tmp_path):
-    model = load_dynamic(tmp_path, {"imgsz": "[96, 128]"}, size=(32, 32))
+    model = load_dynamic(tmp_path, {"imgsz": "[96, 128]"})
     assert (model.input_size, model.warnings) == ((128, 96), ())
+
+
+def test_a_dynamic_size_is_the_configurations_whatever_the_file_recommends(tmp_path):
+    model = load_dynamic(tmp_path, {"imgsz": "[96, 128]"}, size=(32, 64))
+    assert (model.input_size, model.warnings) == ((32, 64), ())
+
+
+def test_a_size_that_the_file_fixes_stays_with_a_sentence(detector):
+    model = Model.load(detector, size=(32, 32))
+    assert model.input_size == (64, 64)
+    assert model.warnings == ("its input is 64x64 as the file fixes it; the size 32x32 is not used",)
 
 
 def test_a_dynamic_size_is_the_configurations_when_the_file_says_none(tmp_path):

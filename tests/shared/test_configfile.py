@@ -1,7 +1,7 @@
 """A mistake in a configuration file is answered with file, key, rule, value and the way out."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pytest
 from msgspec import Meta, Struct
@@ -25,14 +25,18 @@ class Settings(Struct, forbid_unknown_fields=True):
     port: Annotated[int, Meta(ge=1, le=65535)] = 8080
     main: Camera = Camera("main")
     options: dict[str, object] = {}
+    corner: tuple[Annotated[float, Meta(ge=0)], Annotated[float, Meta(ge=0)]] | None = None
+    scores: dict[str, Annotated[float, Meta(le=1)]] = {}
+    fit: Literal["all", "part"] | None = None
 
 
 MISTAKES = {
     "cameras: [{name: a, fsp: 3}]": "x.yaml: 'cameras[0].fsp' is not a known key; did you mean 'fps'? "
     "Known in 'cameras[0]': name, fps, loop",
     "camera: []": "x.yaml: 'camera' is not a known key; did you mean 'cameras'? "
-    "Known at the top level: cameras, port, main, options",
-    "zzz: 1": "x.yaml: 'zzz' is not a known key. Known at the top level: cameras, port, main, options",
+    "Known at the top level: cameras, port, main, options, corner, scores, fit",
+    "zzz: 1": "x.yaml: 'zzz' is not a known key. "
+    "Known at the top level: cameras, port, main, options, corner, scores, fit",
     "cameras: [{fps: 3}]": "x.yaml: 'cameras[0].name' is missing; it has no default",
     "port: eighty": "x.yaml: 'port': expected a whole number, got 'eighty'",
     "port: 70000": "x.yaml: 'port': expected a whole number <= 65535, got 70000",
@@ -42,7 +46,13 @@ MISTAKES = {
     "cameras: {name: a}": "x.yaml: 'cameras': expected a list, got {'name': 'a'}",
     "cameras: [3]": "x.yaml: 'cameras[0]': expected keys and values, got 3",
     "port: 1\nport: 2": "x.yaml: line 2: the key 'port' comes twice",
-    "1: 2": "x.yaml: line 1: the key 1 must be text; put it in quotes",
+    "1.5: 2": "x.yaml: line 1: the key 1.5 must be text; put it in quotes",
+    "on: 2": "x.yaml: line 1: the key True must be text; put it in quotes",
+    "scores: {3: 0.1, '3': 0.2}": "x.yaml: line 1: the key '3' comes twice",
+    "scores: {a: 0.1, 3: 2}": "x.yaml: 'scores.3': expected a number <= 1.0, got 2",
+    "corner: [1, -2]": "x.yaml: 'corner[1]': expected a number >= 0.0, got -2",
+    "corner: [1]": "x.yaml: 'corner': expected a list of length 2, got [1]",
+    "fit: alll": "x.yaml: 'fit': must be one of all, part, got 'alll'",
     "port: [": "x.yaml: line 1: not valid YAML: expected the node content, but found '<stream end>'",
     "- port": "x.yaml: expected keys and values, got ['port']",
 }
@@ -61,6 +71,10 @@ def test_a_right_file_becomes_settings(tmp_path: Path) -> None:
     settings = configfile.load(path, Settings)
     assert settings.cameras == [Camera("a", 3.0)]
     assert settings.port == 99
+
+
+def test_a_whole_number_as_key_is_its_text() -> None:
+    assert configfile.parse("scores: {3: 0.1, 007: 0.2}", Settings, "x.yaml").scores == {"3": 0.1, "007": 0.2}
 
 
 def test_an_empty_file_is_all_defaults() -> None:
