@@ -158,3 +158,37 @@ def sealed_frames(outbox: Path) -> int:
 def importable(bin_: Path, module: str, folder: Path) -> bool:
     code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
     return subprocess.run([bin_ / "python", "-c", code], cwd=folder, check=False).returncode == 0
+
+
+def installer(root: Path, *options: object) -> subprocess.CompletedProcess[str]:
+    command = ["bash", ROOT / "deploy/install.sh", "--root", root, "--yes", "--no-jetson", *options]
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+
+
+def test_the_installer_installs_upgrades_and_removes(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    model = next((ROOT / "examples/ripeness").glob("*.onnx"))
+    first = ["--site", "greenhouse", "--device", "pi-roof", "--broker", "mqtt://127.0.0.1:9", "--model", model]
+    done = installer(root, "--from", wheel(), *first, "--camera", "/dev/v4l/by-id/none-video-index0")
+    assert done.returncode == 0, done.stderr
+    agent, config = root / "usr/local/bin/vigie-agent", root / "etc/vigie/agent.yaml"
+    report = subprocess.run([agent, "check", "--json", "--config", config], capture_output=True, text=True, check=False)
+    found = {one["name"]: one["ok"] for one in json.loads(report.stdout)["checks"]}
+    # All is well but for what this machine does not have.
+    assert {name for name, ok in found.items() if not ok} == {"camera cam0", "broker"}
+
+    config.write_text(config.read_text() + "threads: 2\n")
+    failing = installer(root, "--from", tmp_path / "no-such-1.0-py3-none-any.whl")
+    assert failing.returncode != 0
+    run(agent, "--version", cwd=tmp_path)
+    again = installer(root, "--from", wheel())
+    assert again.returncode == 0, again.stderr
+    assert "stays as it is" in again.stdout
+    assert "threads: 2" in config.read_text()
+    assert len(list((root / "opt/vigie").glob("venv-*"))) == 1
+
+    assert installer(root, "--uninstall").returncode == 0
+    assert not agent.exists()
+    assert config.exists()
+    assert installer(root, "--uninstall", "--purge").returncode == 0
+    assert not config.exists()
