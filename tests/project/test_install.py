@@ -32,7 +32,7 @@ def install(*options: str, stubs: Path | None = None) -> subprocess.CompletedPro
 
 
 @pytest.fixture
-def stub(tmp_path):
+def stub(tmp_path: Path):
     """Programs that answer what a test wants them to, found before the real ones."""
     folder = tmp_path / "stubs"
     folder.mkdir()
