@@ -14,6 +14,7 @@ clock           boot time, wall time and how well it is known: the one clock sea
 sources/        where pixels come from: a protocol, and one file each
 capture         a source behind a deadline, in its own process; frame numbers
 capture_child   that process
+quality         what is wrong with a picture, by rule: frozen, black, white
 progress        how many frames were captured, in a file that outlives a crash
 pictures        picture files, read robustly
 model           the ONNX session: infer, and what the model calls things

@@ -41,12 +41,14 @@ from agent.capture_child import (
     Notice,
     Opened,
     Release,
+    Seen,
     Settled,
     Start,
     Stop,
 )
 from agent.clock import Clock
 from agent.progress import Progress
+from agent.quality import Limits, PictureFaults
 from agent.sources import Advising, Pixels, Resolved, frames_text
 from shared.redact import redact
 
@@ -64,6 +66,8 @@ _REAP_S = 0.5
 """A process that was killed is gone within this, unless the kernel holds it in a driver."""
 _PERIODS_IN_DEADLINE = 3
 _DETAIL_CHARS = 500
+_SIZE_S = 60.0
+"""Between two changes of a picture's size that are told of."""
 _PRINTED_BYTES = 4096
 _PRINTED_READS = 100
 _RECENT_S = 5.0
@@ -244,7 +248,9 @@ class Capture:
         open_deadline_s: The same for opening and the first frame.
         hands: Frames that may be taken and not yet released, at the same time.
         backoff: Waits between attempts to open the source.
-        on_event: Gets `camera_lost`, `camera_stalled`, `camera_back`, `stream_changed` and `stream_ended`.
+        limits: What the pictures of a live source are watched for; for nothing by default.
+        on_event: Gets `camera_lost`, `camera_stalled`, `camera_back`, `picture_frozen`, `picture_black`,
+            `picture_white`, `picture_well`, `stream_changed` and `stream_ended`.
         on_settled: Gets the numbers that no frame comes for.
 
     Both callbacks are called by the thread that takes frames, between frames and in the order of numbers; those of
@@ -266,6 +272,7 @@ class Capture:
         open_deadline_s: float = 30.0,
         hands: int = 1,
         backoff: Backoff | None = None,
+        limits: Limits | None = None,
         on_event: OnEvent | None = None,
         on_settled: OnSettled | None = None,
     ) -> None:
@@ -280,6 +287,7 @@ class Capture:
             open_deadline_s=max(open_deadline_s, deadline_s),
             backoff=backoff or Backoff(),
             slots=hands + SLOTS_BESIDE,
+            limits=limits or Limits(),
         )
         self._supervisor = _Supervisor(self._plan, progress, clock, self._inbox)
         self._thread = threading.Thread(target=self._supervisor.run, name=f"capture-{stream}", daemon=True)
@@ -364,6 +372,7 @@ class _Plan:
     open_deadline_s: float
     backoff: Backoff
     slots: int
+    limits: Limits
 
 
 @dataclass(frozen=True)
@@ -393,7 +402,9 @@ class _Supervisor:
         self._seen = self._counter.value
         self._captured_boot_ns = 0
         self._size = (0, 0)
+        self._size_due = 0.0
         self._outage = _Outage(plan.stream, clock, inbox)
+        self._faults = PictureFaults(plan.limits.frozen_s)
         self._stopping = threading.Event()
         self._bell: socket.socket | None = None
         self._bell_rings: socket.socket | None = None
@@ -451,7 +462,10 @@ class _Supervisor:
         if trouble is None:
             self._inbox.put_event("stream_ended", child.ending or f"after {frames_text(self._seen)}")
             return None
-        self._outage.begin(trouble)
+        if trouble.name == "picture_frozen":
+            _log.info("%s: opened again: %s", self._plan.stream, trouble.detail)
+        else:
+            self._outage.begin(trouble)
         return child.worked_s
 
     def _start(self) -> Start:
@@ -466,6 +480,8 @@ class _Supervisor:
             deadline_s=self._plan.deadline_s,
             captured_boot_ns=self._captured_boot_ns,
             slots=self._plan.slots,
+            limits=self._plan.limits,
+            picture=self._faults.finding,
         )
 
     def _follow(self, child: "_Child") -> _Trouble | None:
@@ -484,6 +500,9 @@ class _Supervisor:
                 self._handle(child, notice)
                 if child.frames_from is not None:
                     heard = self._clock.monotonic()
+                self._tell(self._faults.remind(self._clock.monotonic()))
+                if self._faults.reopen_due(self._clock.monotonic()):
+                    return _Trouble("picture_frozen", "the picture is frozen")
             elif left_s <= 0:
                 doing = "open and give a frame" if child.frames_from is None else "give a frame"
                 return _Trouble("camera_stalled", f"did not {doing} within {deadline_s:g} s")
@@ -519,13 +538,20 @@ class _Supervisor:
             child.frames_from = child.frames_from or self._clock.monotonic()
             child.worked_s = self._clock.monotonic() - child.frames_from
             self._outage.end()
-            if child.live:
+            if child.camera:
                 self._note_size((notice.width, notice.height))
             self._inbox.put_frame(child.frame(notice), newest_wins=child.live)
         elif isinstance(notice, Settled):
             self._settle_until(notice.first - 1, "unreadable")
             child.frames_from = child.frames_from or self._clock.monotonic()
             self._settle_until(notice.last, notice.outcome)
+        elif isinstance(notice, Seen):
+            self._tell(self._faults.note(notice.finding, self._clock.monotonic()))
+
+    def _tell(self, events: Iterable[tuple[str, str]]) -> None:
+        for name, detail in events:
+            _log.warning("%s: %s: %s", self._plan.stream, name, detail)
+            self._inbox.put_event(name, detail)
 
     def _settle_until(self, last: int, outcome: SettledOutcome) -> None:
         """Settle the numbers after the last one that was seen."""
@@ -534,8 +560,11 @@ class _Supervisor:
             self._seen = last
 
     def _note_size(self, size: tuple[int, int]) -> None:
-        """Tell when a camera's picture has another size than before."""
-        if self._size not in {size, (0, 0)}:
+        """Tell when a camera's picture has another size than was told last; one that changes all the time, at times."""
+        if size == self._size or self._clock.monotonic() < self._size_due:
+            return
+        if self._size != (0, 0):
+            self._size_due = self._clock.monotonic() + _SIZE_S
             detail = "from {} x {} to {} x {} pixels".format(*self._size, *size)
             _log.warning("%s: the picture changed %s", self._plan.stream, detail)
             self._inbox.put_event("stream_changed", detail)
@@ -579,6 +608,7 @@ class _Child:
         frames_from: When its first frame came, on the monotonic clock.
         worked_s: From its first frame to its last.
         live: Whether its source is.
+        camera: Whether its source is one.
         ending: What its source said of its end.
     """
 
@@ -587,7 +617,7 @@ class _Child:
         self._slots = plan.slots
         self.frames_from: float | None = None
         self.worked_s = 0.0
-        self.live = False
+        self.live = self.camera = False
         self.ending = ""
         self._decoder = msgspec.msgpack.Decoder(Notice)
         self._memory: mmap.mmap | None = None
@@ -637,7 +667,7 @@ class _Child:
                 self._memory = mmap.mmap(fds[0], notice.slot_bytes * self._slots, prot=mmap.PROT_READ)
                 self._arena = notice
             elif isinstance(notice, Opened):
-                self.live = notice.live
+                self.live, self.camera = notice.live, notice.camera
             elif isinstance(notice, Given):
                 self._check(notice)
         except (msgspec.DecodeError, ValueError, IndexError, OSError) as error:

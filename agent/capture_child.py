@@ -25,6 +25,7 @@ from msgspec import Struct
 
 from agent.clock import Clock
 from agent.progress import Counter
+from agent.quality import Finding, Limits, PictureCheck
 from agent.sources import Ending, FrameSource, Lost, Pixels, Resumable, TwoStep, Unreadable, import_source
 from shared.records import TICK_NS
 
@@ -58,6 +59,8 @@ class Start(Struct, tag=True):
         deadline_s: Silence after which this process will be killed.
         captured_boot_ns: Capture time of the stream's last frame, 0 for none.
         slots: Frames that may be in memory at the same time.
+        limits: What a live source's pictures are watched for.
+        picture: What was found of them up to now.
     """
 
     source: str
@@ -68,6 +71,8 @@ class Start(Struct, tag=True):
     deadline_s: float
     captured_boot_ns: int
     slots: int
+    limits: Limits = Limits()
+    picture: Finding = Finding()
 
 
 class Release(Struct, tag=True):
@@ -82,9 +87,15 @@ class Stop(Struct, tag=True):
 
 
 class Opened(Struct, tag=True):
-    """The source is open; frames may be replaced by newer ones when it is live."""
+    """The source is open.
+
+    Attributes:
+        live: Frames may be replaced by newer ones.
+        camera: Somebody films now: the same picture again, or another size, says something.
+    """
 
     live: bool
+    camera: bool
 
 
 class Beat(Struct, tag=True):
@@ -128,6 +139,12 @@ class Settled(Struct, tag=True):
     outcome: Literal["skipped", "unreadable"]
 
 
+class Seen(Struct, tag=True):
+    """What is wrong with the picture has changed, with the frame that comes next."""
+
+    finding: Finding
+
+
 class Ended(Struct, tag=True):
     """The source has no more frames.
 
@@ -145,7 +162,7 @@ class Failed(Struct, tag=True):
 
 
 Order = Start | Release | Stop
-Notice = Opened | Beat | Arena | Given | Settled | Ended | Failed
+Notice = Opened | Beat | Arena | Given | Settled | Seen | Ended | Failed
 
 
 class _Stopped(Exception):
@@ -279,6 +296,7 @@ class _Reader:
         self._clock = Clock()
         self._captured_ns = start.captured_boot_ns
         self._rate = Rate(start.fps, self._clock.monotonic())
+        self._check = PictureCheck(_limits(source, start.limits), start.picture) if source.live else None
 
     def run(self) -> None:
         """Read until the source ends. Raises `Lost` and `_Stopped`."""
@@ -344,6 +362,8 @@ class _Reader:
         if garbage:
             self._settle(number, "unreadable", garbage)
             return
+        if self._check is not None and (finding := self._check.look(pixels, self._clock.monotonic())):
+            self._link.tell(Seen(finding))
         place = self._link.put(pixels)
         if place is None:
             self._settle(number, "skipped", "")
@@ -356,6 +376,15 @@ class _Reader:
             _log.info("frame %d is unreadable: %s", number, reason)
         self._link.listen()
         self._link.tell(Settled(number, number, outcome))
+
+
+def _limits(source: FrameSource, limits: Limits) -> Limits:
+    """What to watch the pictures of this source for."""
+    return limits if _is_camera(source) else Limits(blank_s=limits.blank_s)
+
+
+def _is_camera(source: FrameSource) -> bool:
+    return source.live and bool(getattr(source, "CAMERA", True))
 
 
 def _what_is_wrong(pixels: object) -> str:
@@ -394,7 +423,7 @@ def _capture(start: Start, link: _Link, counter: Counter) -> None:
         try:
             kind = import_source(start.source)
             source = closing.enter_context(kind(start.target, msgspec.convert(start.options, kind.Options)))
-            link.tell(Opened(source.live))
+            link.tell(Opened(source.live, camera=_is_camera(source)))
             if counter.value and not source.live and isinstance(source, Resumable):
                 source.resume(counter.value)
             _Reader(source, start, link, counter).run()

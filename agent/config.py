@@ -63,6 +63,10 @@ class StreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
         size: Width and height in pixels of the model's input, for an ONNX file that leaves them open: `[640, 480]`.
         preparation: How a picture becomes the model's input, where that differs from what file and family say.
         deadline_s: Silence in seconds after which the source is reopened.
+        retry_s_max: Longest wait in seconds between two attempts to open the source.
+        frozen_s: Seconds of the same live picture after which it counts as frozen and the source is reopened; 0 for
+            never.
+        blank_s: Seconds of nothing but black, or white, after which a live picture is called so; 0 for never.
         snapshot_s: Seconds between pictures for the dashboard; 0 for none.
         snapshot_width: Of those pictures, in pixels at most.
     """
@@ -81,6 +85,9 @@ class StreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
     size: tuple[Side, Side] | None = None
     preparation: PreparationSettings = PreparationSettings()
     deadline_s: Seconds = 10.0
+    retry_s_max: Seconds = 60.0
+    frozen_s: Annotated[float, Meta(ge=0, le=86_400)] = 300.0
+    blank_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
     snapshot_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
     snapshot_width: Annotated[int, Meta(ge=64, le=4096)] = 640
 

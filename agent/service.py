@@ -18,7 +18,7 @@ import msgspec
 
 from agent import config, loop, sources
 from agent.books import RUNS_IN_A_BATCH_MAX, Book
-from agent.capture import Capture, Frame
+from agent.capture import Backoff, Capture, Frame
 from agent.clock import Clock
 from agent.config import Settings, StreamSettings
 from agent.glance import Glancer
@@ -26,6 +26,7 @@ from agent.model import Model
 from agent.openwindows import OpenWindows, left_by
 from agent.outbox import Ended, Outbox, Start
 from agent.progress import Captured, Progress
+from agent.quality import Limits
 from agent.seal import Journal, Sealer
 from agent.snapshots import Snapshots
 from agent.turns import Turns
@@ -228,6 +229,8 @@ class Agent:
             self._clock,
             deadline_s=stream.settings.deadline_s,
             hands=stream.hands,
+            backoff=Backoff(min(1.0, stream.settings.retry_s_max), stream.settings.retry_s_max),
+            limits=Limits(frozen_s=stream.settings.frozen_s, blank_s=stream.settings.blank_s),
             on_event=tell,
             on_settled=book.settle,
         )

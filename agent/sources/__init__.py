@@ -41,7 +41,8 @@ class FrameSource(Protocol):
 
     The constructor checks its arguments and touches nothing (raising ValueError with the rule and the way out);
     `with` opens. All calls come from one thread. A class may also have `PATHS`, the names of what is a file path
-    (`target`, or an option): these are then relative to the configuration file.
+    (`target`, or an option): these are then relative to the configuration file. With `CAMERA = False` it says that
+    nobody films now (files, or what somebody sends): the same picture again, or another size, is nothing to tell of.
     """
 
     Options: ClassVar[type[msgspec.Struct]]

@@ -46,6 +46,7 @@ class Files:
         fps: Annotated[float, Meta(gt=0, le=_FPS_MAX)] | None = None
 
     PATHS = ("target",)
+    CAMERA = False
 
     live: bool
     _reel: "_Reel"  # since `with`

@@ -25,6 +25,13 @@ SETTLE_NS = 5 * SECOND_NS
 
 _CAMERA = {"camera_lost", "camera_stalled", "camera_back", "stream_ended"}
 
+_PICTURE: dict[str, tuple[Level, str, str]] = {
+    "picture_frozen": ("bad", "frozen", "The camera gives the same picture again and again, also when opened anew."),
+    "picture_black": ("warn", "black", "The picture is black: is it dark there, or the lens covered?"),
+    "picture_white": ("warn", "white", "The picture is white: does the sun, or a lamp, shine into the lens?"),
+}
+"""What a device may find wrong with a picture, until it tells `picture_well` or starts anew."""
+
 _ENDED = "The recording came to its end."
 
 ASKED_TO = "asked to"
@@ -142,6 +149,15 @@ def _no_frames(device: Glance, stream: Glance, now_ns: int) -> State | None:
     )
 
 
+def _picture(device: Glance, stream: Glance, __: int) -> State | None:
+    told = (event for event in _last_run(device) if event["stream"] == stream["stream"])
+    last = next((event for event in told if event["name"] in {*_PICTURE, "picture_well"}), None)
+    if last is None or last["name"] == "picture_well":
+        return None
+    level, how, reason = _PICTURE[last["name"]]
+    return State(level, f"Picture {how}", f"picture {how}", last["at"], reason=reason)
+
+
 def _failing(_: Glance, stream: Glance, __: int) -> State | None:
     share = stream["error_rate"]
     if share is None or share <= ERROR_SHARE_MAX:
@@ -197,6 +213,7 @@ _RULES: tuple[Callable[[Glance, Glance, int], State | None], ...] = (
     _model_failed,
     _camera,
     _no_frames,
+    _picture,
     _failing,
     _backlog,
     _fallback,

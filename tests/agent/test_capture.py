@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from agent.capture import Backoff, Capture, Frame, Progress, _Inbox
 from agent.capture_child import SLOTS_BESIDE, Rate, Settled
 from agent.clock import Clock
+from agent.quality import Limits
 from agent.sources import resolve
 from agent.sources.synthetic import read_number
 from shared.records import TICK_NS
@@ -279,6 +280,18 @@ def test_a_camera_that_changes_its_size_is_told_of(tmp_path):
     assert watched.events().count("stream_changed") == 1
 
 
+def test_a_camera_that_changes_its_size_all_the_time_floods_nobody(tmp_path):
+    watched = Watched(scripted(tmp_path, " ".join(["frame wide large small"] * 20), live=True)).watch()
+    assert watched.events().count("stream_changed") == 1
+
+
+def test_pictures_of_a_folder_may_have_any_size(tmp_path):
+    for number, width in enumerate((64, 32, 96)):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((48, width, 3), 90, np.uint8))
+    options = {"files": str(tmp_path), "realtime": True, "fps": 100}
+    assert Watched(resolve(options, Path("/nowhere"))).watch().events() == ["stream_ended"]
+
+
 @pytest.mark.parametrize("script", ["frame*2 block", "open-block", "block"])
 def test_a_camera_that_blocks_for_ever_is_ended_and_opened_again(tmp_path, script):
     source = scripted(tmp_path, script, "frame*3")
@@ -350,6 +363,34 @@ def test_every_number_comes_once_whenever_the_process_is_killed(live, kills):
     watched.check_books()
     if not live:
         assert not watched.numbers("skipped")
+
+
+def test_a_frozen_camera_is_opened_again_and_told_of_once(tmp_path):
+    source = scripted(tmp_path, "slow still*500", "still*500", "still*9 slow*60", live=True)
+    watched = Watched(source, limits=Limits(frozen_s=1.0)).watch()
+    assert watched.events() == ["picture_frozen", "picture_well", "stream_ended"]
+    assert re.fullmatch(r"it was frozen for \d+ s", watched.detail("picture_well"))
+    assert len((tmp_path / "opened").read_text().split()) == 3, "the second process knew the picture again"
+    watched.check_books()
+
+
+def test_a_black_picture_is_told_of_and_nothing_is_opened_again(tmp_path):
+    source = scripted(tmp_path, "slow*9 black*40 slow*60", live=True)
+    watched = Watched(source, limits=Limits(frozen_s=0.5, blank_s=0.4)).watch()
+    assert watched.events() == ["picture_black", "picture_well", "stream_ended"]
+    assert len((tmp_path / "opened").read_text().split()) == 1
+    watched.check_books()
+
+
+def test_a_file_of_one_picture_is_not_frozen(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((48, 64, 3), 90, np.uint8))
+    options = {"files": str(tmp_path / "a.png"), "loop": True, "realtime": True, "fps": 50}
+    watched = Watched(resolve(options, Path("/nowhere")), limits=Limits(frozen_s=0.2, blank_s=0.2))
+    with watched.capture:
+        for frame in watched.frames():
+            if frame.number >= 75:
+                break
+    assert watched.events() == []
 
 
 def test_one_blocked_camera_does_not_hold_up_another(tmp_path):

@@ -76,7 +76,10 @@ class Scripted:
             "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
             "wide": lambda: self._resize((32, 96)),
             "large": lambda: self._resize((480, 640)),
+            "small": lambda: self._resize((32, 48)),
             "slow": lambda: time.sleep(0.02),
+            "still": lambda: (time.sleep(0.02), self._frame(77))[1],
+            "black": lambda: (time.sleep(0.02), self._frame(0))[1],
             "floats": lambda: np.zeros((4, 4, 3)),
             "grey": lambda: np.zeros((4, 4), np.uint8),
             "rgba": lambda: np.zeros((4, 4, 4), np.uint8),
@@ -86,17 +89,17 @@ class Scripted:
         }
         if step != "frame":
             result = actions[step]()
-            if result is not None and step in {"floats", "grey", "rgba", "empty", "endless", "list"}:
+            if result is not None and step in {"still", "black", "floats", "grey", "rgba", "empty", "endless", "list"}:
                 return result
         return self._frame()
 
     def _resize(self, size):
         self._size = size
 
-    def _frame(self):
+    def _frame(self, level=None):
         with (self._folder / "given").open("a") as file:
             file.write("x\n")
-        return np.full((*self._size, 3), self._at, np.uint8)
+        return np.full((*self._size, 3), self._at if level is None else level, np.uint8)
 
 
 def _raise(error):
