@@ -9,6 +9,7 @@ check           whether this device can work
 predict         a model on pictures and videos, without a camera
 inspecting      what a model is taken for, and why
 loading         how the command line says that a model is to be loaded
+benching/       how fast this device is with a model
 drawing         a picture with what was seen in it
 clock           boot time, wall time and how well it is known: the one clock seam
 sources/        where pixels come from: a protocol, and one file each

@@ -7,6 +7,7 @@ so, and goes on trying.
 import logging
 import signal
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -31,7 +32,15 @@ def run(settings: Settings, path: Path) -> int:
     Raises:
         ConfigError: A model or the state folder that the file names cannot be used.
     """
-    streams = _streams(settings, path)
+    return work(settings, path, streams(settings, path))
+
+
+def work(settings: Settings, path: Path, streams: Sequence[Stream]) -> int:
+    """As `run`, with the streams made already.
+
+    Raises:
+        ConfigError: The state folder cannot be used.
+    """
     state_dir = _state_dir(settings, path)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # a closed terminal is no reason to lose a second
@@ -47,10 +56,14 @@ def run(settings: Settings, path: Path) -> int:
         raise ConfigError(f"{path}: 'state_dir': {error}") from error
 
 
-def _streams(settings: Settings, path: Path) -> list[Stream]:
-    """Every stream with its model; streams that load the same model in the same way share its session."""
+def streams(settings: Settings, path: Path) -> list[Stream]:
+    """Every stream with its model; streams that load the same model in the same way share its session.
+
+    Raises:
+        ConfigError: A model that the file names cannot be used.
+    """
     loaded: dict[bytes, tuple[Model, Turns]] = {}
-    streams = []
+    made = []
     for index, stream in enumerate(settings.streams):
         wanted = _how_to_load(stream)
         try:
@@ -64,8 +77,8 @@ def _streams(settings: Settings, path: Path) -> list[Stream]:
             log.warning("stream %s: %s", stream.name, warning)
         source = sources.resolve(stream.source, path.parent)
         hands = -(-turns.at_once // len(settings.streams))  # with several streams, each has its part of the cores
-        streams.append(Stream(stream, source, model, _maker(settings, stream, model), turns, hands))
-    return streams
+        made.append(Stream(stream, source, model, _maker(settings, stream, model), turns, hands))
+    return made
 
 
 def _how_to_load(stream: StreamSettings) -> bytes:

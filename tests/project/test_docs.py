@@ -31,7 +31,7 @@ def commands(parser: argparse.ArgumentParser) -> list[tuple[str, argparse.Argume
 @pytest.mark.parametrize(
     ("program", "parser", "pages"),
     [
-        ("vigie-agent", agent.cli._parser(), ("agent.md", "models.md")),
+        ("vigie-agent", agent.cli._parser(), ("agent.md", "models.md", "performance.md")),
         ("vigie-collector", collector.cli._parser(), ("collector.md",)),
     ],
 )
