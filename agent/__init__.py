@@ -16,12 +16,14 @@ sources/        where pixels come from: a protocol, and one file each
 capture         a source behind a deadline, in its own process; frame numbers
 capture_child   that process
 quality         what is wrong with a picture, by rule: frozen, black, white
+masks           parts of the picture that nobody is to see
 progress        how many frames were captured, in a file that outlives a crash
 pictures        picture files, read robustly
 model           the ONNX session: infer, and what the model calls things
 onnxheader      versions in an ONNX file's own header
 adjusting       how a picture is prepared: the family, the file, the configuration
 counting        scores that single classes need
+region          the part of the picture that the model sees
 preparing       frame to input tensor, in one pass
 classnames/     names for models that bring none
 decoders/       outputs to detections: a protocol, and one file per model family

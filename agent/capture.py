@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Protocol, TypeAlias, cast
@@ -247,6 +247,7 @@ class Capture:
         deadline_s: Silence of the capture process after which it is ended; three periods of `fps` where that is more.
         open_deadline_s: The same for opening and the first frame.
         hands: Frames that may be taken and not yet released, at the same time.
+        masks: Polygons that nobody is to see, as in `agent.masks`.
         backoff: Waits between attempts to open the source.
         limits: What the pictures of a live source are watched for; for nothing by default.
         on_event: Gets `camera_lost`, `camera_stalled`, `camera_back`, `picture_frozen`, `picture_black`,
@@ -271,6 +272,7 @@ class Capture:
         deadline_s: float = 10.0,
         open_deadline_s: float = 30.0,
         hands: int = 1,
+        masks: Sequence[Sequence[tuple[float, float]]] = (),
         backoff: Backoff | None = None,
         limits: Limits | None = None,
         on_event: OnEvent | None = None,
@@ -288,6 +290,7 @@ class Capture:
             backoff=backoff or Backoff(),
             slots=hands + SLOTS_BESIDE,
             limits=limits or Limits(),
+            masks=masks,
         )
         self._supervisor = _Supervisor(self._plan, progress, clock, self._inbox)
         self._thread = threading.Thread(target=self._supervisor.run, name=f"capture-{stream}", daemon=True)
@@ -373,6 +376,7 @@ class _Plan:
     backoff: Backoff
     slots: int
     limits: Limits
+    masks: Sequence[Sequence[tuple[float, float]]]
 
 
 @dataclass(frozen=True)
@@ -482,6 +486,7 @@ class _Supervisor:
             slots=self._plan.slots,
             limits=self._plan.limits,
             picture=self._faults.finding,
+            masks=[list(polygon) for polygon in self._plan.masks],
         )
 
     def _follow(self, child: "_Child") -> _Trouble | None:

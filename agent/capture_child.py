@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -61,6 +62,7 @@ class Start(Struct, tag=True):
         slots: Frames that may be in memory at the same time.
         limits: What a live source's pictures are watched for.
         picture: What was found of them up to now.
+        masks: Polygons that are painted over, as in `agent.masks`.
     """
 
     source: str
@@ -73,6 +75,7 @@ class Start(Struct, tag=True):
     slots: int
     limits: Limits = Limits()
     picture: Finding = Finding()
+    masks: list[list[tuple[float, float]]] = []  # msgspec copies it
 
 
 class Release(Struct, tag=True):
@@ -173,11 +176,26 @@ class _Passed(Exception):
     """A frame came that is not due at the configured rate."""
 
 
+Copy = Callable[[Pixels, Pixels], None]
+"""Copies a picture into another of the same shape, but for what nobody is to see."""
+
+
+def _copying(masks: list[list[tuple[float, float]]]) -> Copy:
+    """How pictures get into the shared memory."""
+    if not masks:
+        return lambda source, target: np.copyto(target, source)
+    # OpenCV takes memory that a source without it, and without masks, can do without.
+    from agent.masks import Masks  # noqa: PLC0415
+
+    return Masks(masks).copy
+
+
 class _Link:
     """This process's end of the socket, and the free slots that it tells of."""
 
-    def __init__(self, agent: socket.socket, beat_s: float, slots: int) -> None:
+    def __init__(self, agent: socket.socket, beat_s: float, slots: int, copy: Copy) -> None:
         self._agent = agent
+        self._copy = copy
         self._slots = slots
         self._beat_s = beat_s
         self._spoke = time.monotonic()
@@ -239,7 +257,7 @@ class _Link:
             return None
         slot = self._free.pop()
         target = np.ndarray(pixels.shape, np.uint8, self._memory, slot * self.slot_bytes)
-        np.copyto(target, pixels)
+        self._copy(pixels, target)
         return self._arena, slot
 
     def _grow(self, size: int) -> None:
@@ -452,7 +470,7 @@ def main(parent_pid: int, socket_fd: int, progress_fd: int) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s:%(message)s")
     agent = socket.socket(fileno=socket_fd)
     start = msgspec.msgpack.decode(agent.recv(MESSAGE_BYTES), type=Start)
-    link = _Link(agent, start.deadline_s / _BEATS_IN_DEADLINE, start.slots)
+    link = _Link(agent, start.deadline_s / _BEATS_IN_DEADLINE, start.slots, _copying(start.masks))
     counter = Counter(progress_fd, start.counter)
     _capture(start, link, counter)
     # No clean-up of libraries that may hang in theirs: all that matters has been sent.

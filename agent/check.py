@@ -87,6 +87,7 @@ def _camera(stream: StreamSettings, path: Path) -> Finding:
         Clock(),
         deadline_s=CAMERA_S,
         open_deadline_s=CAMERA_S,
+        masks=stream.masks,
         on_event=give_up,
     )
     began = time.monotonic()

@@ -19,6 +19,10 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Rate = Annotated[float, Meta(gt=0, le=1000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Side = Annotated[int, Meta(ge=1, le=8192)]
+Point = tuple[Share, Share]
+MASK_POINTS_MAX = 1000
+"""Of all masks of a stream together: the capture process is told of them in one message."""
+
 Numbers = float | list[float]
 """One for all channels, or one for each."""
 
@@ -62,6 +66,10 @@ class StreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
         model_version: Version of the model, for an ONNX file that says none.
         size: Width and height in pixels of the model's input, for an ONNX file that leaves them open: `[640, 480]`.
         preparation: How a picture becomes the model's input, where that differs from what file and family say.
+        region: What of the picture the model sees: left, top, right, bottom in shares of the picture, such as
+            `[0, 0.5, 1, 1]` for its lower half; None for all.
+        masks: What nobody sees: a list of polygons, each a list of corners `[x, y]` in shares of the picture, painted
+            over in grey before a frame leaves its capture process.
         deadline_s: Silence in seconds after which the source is reopened.
         retry_s_max: Longest wait in seconds between two attempts to open the source.
         frozen_s: Seconds of the same live picture after which it counts as frozen and the source is reopened; 0 for
@@ -84,6 +92,8 @@ class StreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
     model_version: str | None = None
     size: tuple[Side, Side] | None = None
     preparation: PreparationSettings = PreparationSettings()
+    region: tuple[Share, Share, Share, Share] | None = None
+    masks: list[list[Point]] = []  # msgspec copies it
     deadline_s: Seconds = 10.0
     retry_s_max: Seconds = 60.0
     frozen_s: Annotated[float, Meta(ge=0, le=86_400)] = 300.0
@@ -188,6 +198,25 @@ def _check_stream(path: Path, key: str, stream: StreamSettings) -> None:
         raise ConfigError(f"{path}: '{key}.source': {error}") from error
     if stream.decoder is not None and stream.decoder not in DECODERS:
         raise ConfigError(f"{path}: '{key}.decoder' must be one of {', '.join(DECODERS)}, got '{stream.decoder}'")
+    _check_shapes(path, key, stream)
+
+
+def _check_shapes(path: Path, key: str, stream: StreamSettings) -> None:
+    """Region and masks must enclose something."""
+    if stream.region is not None:
+        left, top, right, bottom = stream.region
+        if left >= right or top >= bottom:
+            raise ConfigError(
+                f"{path}: '{key}.region' must be left, top, right, bottom with left < right and top < bottom, got "
+                f"{list(stream.region)}"
+            )
+    for index, polygon in enumerate(stream.masks):
+        if len(set(polygon)) < 3:  # noqa: PLR2004  # a triangle
+            raise ConfigError(
+                f"{path}: '{key}.masks[{index}]' must have 3 corners or more, got {[list(point) for point in polygon]}"
+            )
+    if (points := sum(map(len, stream.masks))) > MASK_POINTS_MAX:
+        raise ConfigError(f"{path}: '{key}.masks' must have {MASK_POINTS_MAX} corners at most, got {points}")
 
 
 _EXAMPLE = StreamSettings(

@@ -8,7 +8,7 @@ run from several threads; each stream takes its own `looker()`, which holds the 
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from agent.decoders import Array, Decoder, Found, Graph, Placement, Port, Task, 
 from agent.decoders.choose import choose
 from agent.decoders.reading import beside, from_ultralytics, image_port, image_size, picture, tidy_names
 from agent.preparing import Pixels, Preparer
+from agent.region import Region, moved, part
 
 DETECTOR_SIDE = 640
 CLASSIFIER_SIDE = 224
@@ -239,9 +240,9 @@ class Model:
         """The name of class `class_id`; `class_<n>` when it has none."""
         return self.names[class_id] if 0 <= class_id < len(self.names) else f"class_{class_id}"
 
-    def looker(self) -> "Looker":
-        """A way to look at one stream's pictures, with buffers of its own."""
-        return Looker(self)
+    def looker(self, region: Region | None = None) -> "Looker":
+        """A way to look at one stream's pictures, or at a region of them, with buffers of its own."""
+        return Looker(self, region)
 
     def infer(self, tensor: Array) -> list[Array]:
         """Outputs for one prepared picture. May be called from several threads.
@@ -262,15 +263,16 @@ class Model:
             ValueError: They are not finite or not of the expected shape.
         """
         found = self.decoder.decode(outputs, placement, self._decoding)
-        return counted(found, self._decoding, self.thresholds.most)
+        return moved(counted(found, self._decoding, self.thresholds.most), placement)
 
 
 class Looker:
     """One stream's way through a model: prepare, infer, decode. For one thread; the model may be shared."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, region: Region | None = None) -> None:
         self.model = model
         self._prepare = Preparer(model.preparation)
+        self._region = region
 
     def prepare(self, pixels: Pixels) -> tuple[Array, Placement]:
         """`pixels`, [height, width, 3] BGR, as an input tensor, which the next call overwrites, and where it lies.
@@ -278,7 +280,11 @@ class Looker:
         Raises:
             ValueError: `pixels` is no such picture.
         """
-        return self._prepare(pixels)
+        if self._region is None or pixels.ndim != 3:  # noqa: PLR2004  # which is told by whoever prepares it
+            return self._prepare(pixels)
+        seen, x, y = part(pixels, self._region)
+        tensor, placement = self._prepare(seen)
+        return tensor, replace(placement, x=x, y=y)
 
     def infer(self, tensor: Array) -> list[Array]:
         """Outputs for a prepared picture.

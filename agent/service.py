@@ -231,6 +231,7 @@ class Agent:
             hands=stream.hands,
             backoff=Backoff(min(1.0, stream.settings.retry_s_max), stream.settings.retry_s_max),
             limits=Limits(frozen_s=stream.settings.frozen_s, blank_s=stream.settings.blank_s),
+            masks=stream.settings.masks,
             on_event=tell,
             on_settled=book.settle,
         )
@@ -243,7 +244,7 @@ class Agent:
 
         try:
             work = loop.Work(capture, book, self._journal, self._clock, glance, stream.turns)
-            loop.run(work, [stream.model.looker() for _ in range(stream.hands)], stop)
+            loop.run(work, [stream.model.looker(settings.region) for _ in range(stream.hands)], stop)
         except Exception:
             # Systemd starts the agent again; going on without this stream would look like health.
             log.exception("stream %s: the loop ended", stream.name)

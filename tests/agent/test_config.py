@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agent import config
+from agent.capture_child import MESSAGE_BYTES
 from agent.config import PreparationSettings, Settings, StreamSettings
+from shared.configfile import ConfigError
 from shared.mqtt import BrokerSettings
 
 
@@ -57,3 +60,52 @@ def test_the_brokers_files_are_found_beside_the_configuration() -> None:
 @pytest.mark.parametrize("name", ["score", "iou", "most", "fps", "deadline_s", "snapshot_s"])
 def test_every_key_of_a_stream_has_its_meaning_in_the_defaults(name: str) -> None:
     assert f"#    {name}: " in config.defaults()
+
+
+def load(tmp_path: Path, keys: str) -> Settings:
+    path = tmp_path / "agent.yaml"
+    path.write_text(f"streams: [{{name: cam0, source: {{synthetic: x}}, model: m.onnx, {keys}}}]")
+    return config.load(path)
+
+
+def test_the_filters_of_a_stream_are_read(tmp_path: Path) -> None:
+    keys = "size: [320, 256], preparation: {fit: stretch, scale: 1}, scores: {person: 0.6, 3: 0.4}, "
+    keys += "region: [0, 0.5, 1, 1], masks: [[[0, 0], [0.5, 0], [0, 0.5]]]"
+    (stream,) = load(tmp_path, keys).streams
+    assert list(stream.size or ()) == [320, 256]
+    assert config.preparation(stream.preparation) == {"fit": "stretch", "scale": 1}
+    assert stream.scores == {"person": 0.6, "3": 0.4}
+    assert list(stream.region or ()) == [0, 0.5, 1, 1]
+    assert stream.masks == [[(0, 0), (0.5, 0), (0, 0.5)]]
+
+
+WRONG = {
+    "size: [320]": "size': expected a list of length 2, got [320]",
+    "size: [320, 0]": "size[1]': expected a whole number >= 1, got 0",
+    "preparation: {fit: squash}": "preparation.fit': must be one of letterbox_center, letterbox_corner, stretch, "
+    "crop_center, got 'squash'",
+    "preparation: {pad: 256}": "preparation.pad': expected a whole number <= 255, got 256",
+    "preparation: {width: 3}": "preparation.width' is not a known key. Known in 'streams[0].preparation': fit, pad, "
+    "colour, mean, scale, resize_to, smooth",
+    "scores: {person: 2}": "scores.person': expected a number <= 1.0, got 2",
+    "region: [0, 0, 2, 1]": "region[2]': expected a number <= 1.0, got 2",
+    "region: [0.5, 0, 0.5, 1]": "region' must be left, top, right, bottom with left < right and top < bottom, got "
+    "[0.5, 0.0, 0.5, 1.0]",
+    "masks: [[[0, 0], [1, 1]]]": "masks[0]' must have 3 corners or more, got [[0.0, 0.0], [1.0, 1.0]]",
+    "masks: [[[0, 0], [1, 1], [2, 0]]]": "masks[0][2][0]': expected a number <= 1.0, got 2",
+}
+
+
+@pytest.mark.parametrize("keys", WRONG)
+def test_a_filter_that_cannot_be_is_answered_with_key_rule_and_value(keys: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, keys)
+    assert str(caught.value) == f"{tmp_path}/agent.yaml: 'streams[0].{WRONG[keys]}"
+
+
+def test_masks_fit_into_the_message_that_tells_of_them(tmp_path: Path) -> None:
+    corners = ", ".join(f"[{n / 2000}, 0.123456789]" for n in range(config.MASK_POINTS_MAX + 1))
+    with pytest.raises(ConfigError, match=r"'streams\[0\]\.masks' must have 1000 corners at most, got 1001"):
+        load(tmp_path, f"masks: [[{corners}]]")
+    (stream,) = load(tmp_path, f"masks: [[{corners.rpartition(', [')[0]}]]").streams
+    assert len(msgspec.msgpack.encode(stream.masks)) < MESSAGE_BYTES / 2

@@ -1,0 +1,97 @@
+"""Masks and regions in the real agent process."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import greymodel
+import msgspec
+import numpy as np
+import pytest
+
+from agent.masks import GREY
+from agent.sources import Pixels
+from shared import wire
+from shared.records import SCALE, Detail, Observation, StreamRuns
+
+pytestmark = pytest.mark.timeout(120)
+
+ROOT = Path(__file__).parents[2]
+JPEG_ERROR = 6
+EDGE = 10
+"""Pixels on either side of an edge that JPEG smears."""
+
+
+def work(folder: Path, stream: str) -> None:
+    """Let the agent watch a stream to its end, with nobody to send it to: all stays in its state folder."""
+    greymodel.save(folder / "grey.onnx")
+    (folder / "agent.yaml").write_text(
+        "broker: {url: 'mqtt://127.0.0.1:1'}\nseal_s: 0.2\ndrain_s: 0\n"
+        f"streams: [{{name: cam0, model: grey.onnx, snapshot_s: 0.01, {stream}}}]\n"
+    )
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests/plugins"), str(ROOT / "tests/agent/sources")])
+    done = subprocess.run(
+        [sys.executable, "-m", "agent", "run", "--config", "agent.yaml"],
+        cwd=folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def sealed(folder: Path) -> tuple[Counter[str], list[Observation]]:
+    """What waits in the outbox: frames by outcome, and the observations in order."""
+    outcomes: Counter[str] = Counter()
+    observations: list[Observation] = []
+    with sqlite3.connect(folder / "vigie-state/outbox.db") as db:
+        for streams, body in db.execute("SELECT streams, body FROM detail ORDER BY id"):
+            for runs in msgspec.json.decode(streams, type=dict[str, StreamRuns]).values():
+                for run in runs.outcomes:
+                    outcomes[run.outcome] += run.last - run.first + 1
+            detail = msgspec.json.decode(wire.inflate(body), type=Detail)
+            observations += [seen for block in detail.blocks for seen in block.observations]
+    return outcomes, observations
+
+
+def snapshots(folder: Path) -> list[Pixels]:
+    paths = sorted((folder / "vigie-state/snapshots/cam0").glob("*.jpg"))
+    pictures = [cv2.imread(str(path)) for path in paths]
+    return [np.asarray(picture, np.uint8) for picture in pictures if picture is not None]
+
+
+def test_no_masked_pixel_leaves_the_capture_process(tmp_path: Path) -> None:
+    """The picture for the dashboard has none, nor has the model seen one."""
+    masks = "masks: [[[0, 0], [0.5, 0], [0.5, 1], [0, 1]]]"
+    work(tmp_path, f"source: {{synthetic: test, width: 320, height: 240, count: 40}}, {masks}")
+    outcomes, _ = sealed(tmp_path)
+    assert outcomes == {"ok": 40}
+    kept = snapshots(tmp_path)
+    assert kept
+    for picture in kept:
+        assert abs(picture[:, : 160 - EDGE].astype(int) - GREY).max() <= JPEG_ERROR
+        assert picture[:, 160 + EDGE :].std() > 1
+
+
+def test_the_model_sees_a_masked_picture_as_grey(tmp_path: Path) -> None:
+    """Its one box is as wide as the picture is bright."""
+    masks = "masks: [[[0, 0], [1, 0], [1, 1], [0, 1]]]"
+    work(tmp_path, f"source: {{synthetic: test, count: 5}}, {masks}")
+    _, observations = sealed(tmp_path)
+    assert len(observations) == 5
+    for seen in observations:
+        (box,) = seen.detections
+        assert (box.x2 - box.x1) / SCALE == pytest.approx(GREY / 255, abs=0.002)
+
+
+def test_the_model_sees_its_region_and_boxes_lie_in_the_whole_picture(tmp_path: Path) -> None:
+    """The region is inside the mask: grey, whatever is beside it."""
+    masks = "masks: [[[0, 0], [0.6, 0], [0.6, 1], [0, 1]]]"
+    work(tmp_path, f"source: {{synthetic: test, width: 320, height: 320, count: 5}}, {masks}, region: [0, 0, 0.5, 0.5]")
+    _, observations = sealed(tmp_path)
+    assert len(observations) == 5
+    for seen in observations:
+        (box,) = seen.detections
+        assert (box.x2 - box.x1) / SCALE == pytest.approx(0.5 * GREY / 255, abs=0.002)
+        assert (box.x1 + box.x2) / 2 / SCALE == pytest.approx(0.25, abs=0.002)
