@@ -25,6 +25,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, TypeAlias, cast
 
@@ -34,7 +35,10 @@ import numpy as np
 from agent.capture_child import (
     MESSAGE_BYTES,
     SLOTS_BESIDE,
+    Answer,
     Arena,
+    Asked,
+    Beat,
     Ended,
     Failed,
     Given,
@@ -59,13 +63,26 @@ OnEvent: TypeAlias = Callable[[str, str], None]
 """Called with an event's name (one of `shared.schema.EVENTS`) and its detail."""
 OnSettled: TypeAlias = Callable[[int, int, SettledOutcome], None]
 """Called with the first and last number, both included, and the outcome."""
+OnRequests: TypeAlias = Callable[[dict[int, int]], None]
+"""Called with how many requests a source answered since the call before, per HTTP status."""
 
 _GRACE_S = 1.0
 """A source that was asked to stop, or that failed, gets this long to close its camera."""
 _REAP_S = 0.5
 """A process that was killed is gone within this, unless the kernel holds it in a driver."""
 _PERIODS_IN_DEADLINE = 3
+_PIECE_BYTES = 32_768
+"""Of an answer: half of what one message to the capture process may have."""
 _DETAIL_CHARS = 500
+_UNBORN_MAX = 8
+"""Capture processes in a row that could not even begin, in about a minute: then something is wrong with the agent."""
+_HELD_MAX = 2
+"""Processes that the kernel does not let go, beside which no more are begun."""
+_WEIGH_S = 5.0
+_LINES_MAX = 20
+_LINES_S = 60.0
+"""So many lines of a camera's libraries are logged in so many seconds."""
+_MB = 1_000_000
 _SIZE_S = 60.0
 """Between two changes of a picture's size that are told of."""
 _PRINTED_BYTES = 4096
@@ -103,13 +120,21 @@ class Frame:
         number: 1, 2, 3 ... of its stream in this start of the agent.
         captured_boot_ns: Boot time when it had been read: whole ticks, at least 1 ms after the frame before.
         capture_ticks: Spent reading it, in hundredths of a millisecond; with a live source that includes waiting.
+        answer: Takes what the model saw as JSON, and whether it could; None when nobody waits for that.
     """
 
-    __slots__ = ("_pixels", "_release", "capture_ticks", "captured_boot_ns", "number")
+    __slots__ = ("_pixels", "_release", "answer", "capture_ticks", "captured_boot_ns", "number")
 
     def __init__(
-        self, number: int, captured_boot_ns: int, capture_ticks: int, pixels: Pixels, release: Callable[[], None]
+        self,
+        number: int,
+        captured_boot_ns: int,
+        capture_ticks: int,
+        pixels: Pixels,
+        release: Callable[[], None],
+        answer: Callable[[bytes, bool], None] | None = None,
     ) -> None:
+        self.answer = answer
         self.number = number
         self.captured_boot_ns = captured_boot_ns
         self.capture_ticks = capture_ticks
@@ -142,7 +167,7 @@ class _Told:
     detail: str
 
 
-_Item: TypeAlias = Frame | Settled | _Told
+_Item: TypeAlias = Frame | Settled | _Told | Asked
 
 
 class _Inbox:
@@ -180,6 +205,12 @@ class _Inbox:
             self._items.append(_Told(name, detail))
             self._changed.notify()
 
+    def put_asked(self, asked: Asked) -> None:
+        """Add counts of requests."""
+        with self._changed:
+            self._items.append(asked)
+            self._changed.notify()
+
     def stop(self) -> None:
         """Settle every frame that waits, and those still to come, as skipped."""
         with self._changed:
@@ -204,12 +235,12 @@ class _Inbox:
         with self._changed:
             return self._items.popleft() if self._items else None
 
-    def take_but_frame(self) -> Settled | _Told | None:
+    def take_but_frame(self) -> Settled | _Told | Asked | None:
         """The next item when it is no frame; a frame stays, and may be replaced by a newer one."""
         with self._changed:
             if not self._items or isinstance(self._items[0], Frame):
                 return None
-            return cast("Settled | _Told", self._items.popleft())
+            return cast("Settled | _Told | Asked", self._items.popleft())
 
     def _skip_waiting(self) -> None:
         """Turn every frame that waits into a settled number, in its place."""
@@ -217,7 +248,7 @@ class _Inbox:
             return
         items, self._items = self._items, deque()
         for item in items:
-            if isinstance(item, _Told):
+            if isinstance(item, _Told | Asked):
                 self._items.append(item)
             elif isinstance(item, Settled):
                 _append_run(self._items, item)
@@ -249,12 +280,14 @@ class Capture:
         hands: Frames that may be taken and not yet released, at the same time.
         masks: Polygons that nobody is to see, as in `agent.masks`.
         backoff: Waits between attempts to open the source.
+        most_mb: Memory that a capture process may have to itself, in MB; 0 for as much as it wants.
         limits: What the pictures of a live source are watched for; for nothing by default.
         on_event: Gets `camera_lost`, `camera_stalled`, `camera_back`, `picture_frozen`, `picture_black`,
             `picture_white`, `picture_well`, `stream_changed` and `stream_ended`.
         on_settled: Gets the numbers that no frame comes for.
+        on_requests: Gets how many requests a source that answers them had.
 
-    Both callbacks are called by the thread that takes frames, between frames and in the order of numbers; those of
+    The callbacks are called by the thread that takes frames, between frames and in the order of numbers; those of
     the last numbers may come when the `with` block ends.
 
     Raises:
@@ -274,12 +307,15 @@ class Capture:
         hands: int = 1,
         masks: Sequence[Sequence[tuple[float, float]]] = (),
         backoff: Backoff | None = None,
+        most_mb: int = 0,
         limits: Limits | None = None,
         on_event: OnEvent | None = None,
         on_settled: OnSettled | None = None,
+        on_requests: OnRequests | None = None,
     ) -> None:
         self._on_event = on_event or (lambda _name, _detail: None)
         self._on_settled = on_settled or (lambda _first, _last, _outcome: None)
+        self._on_requests = on_requests or (lambda _requests: None)
         self._inbox = _Inbox()
         self._plan = _Plan(
             stream=stream,
@@ -289,6 +325,7 @@ class Capture:
             open_deadline_s=max(open_deadline_s, deadline_s),
             backoff=backoff or Backoff(),
             slots=hands + SLOTS_BESIDE,
+            most_mb=most_mb,
             limits=limits or Limits(),
             masks=masks,
         )
@@ -317,6 +354,11 @@ class Capture:
     def pid(self) -> int | None:
         """Process id of the capture process, while there is one."""
         return self._supervisor.pid
+
+    @property
+    def suspect(self) -> str:
+        """Why the agent itself seems unable to capture, whatever the camera does; nothing while it is able to."""
+        return self._supervisor.suspect
 
     def frames(self) -> Iterator[Frame]:
         """Every frame that is to be looked at, until the source ends or `stop` is called.
@@ -351,10 +393,12 @@ class Capture:
             self._tell(item)
         return None
 
-    def _tell(self, item: Settled | _Told) -> None:
+    def _tell(self, item: Settled | _Told | Asked) -> None:
         """Call the callback that an item is for."""
         if isinstance(item, Settled):
             self._on_settled(item.first, item.last, item.outcome)
+        elif isinstance(item, Asked):
+            self._on_requests(item.requests)
         else:
             self._on_event(item.name, item.detail)
 
@@ -375,16 +419,21 @@ class _Plan:
     open_deadline_s: float
     backoff: Backoff
     slots: int
+    most_mb: int
     limits: Limits
     masks: Sequence[Sequence[tuple[float, float]]]
 
 
 @dataclass(frozen=True)
 class _Trouble:
-    """Why a capture process came to its end before its source did: an event's name, and what to say."""
+    """Why a capture process came to its end before its source did: an event's name, and what to say.
+
+    With `hangs` it is not waited for.
+    """
 
     name: str
     detail: str
+    hangs: bool = False
 
 
 class _Supervisor:
@@ -395,6 +444,9 @@ class _Supervisor:
         progress: Where numbers are counted.
         clock: For deadlines and durations.
         inbox: Gets everything that the consumer has to know.
+
+    Attributes:
+        suspect: As in `Capture`.
     """
 
     def __init__(self, plan: _Plan, progress: Progress, clock: Clock, inbox: _Inbox) -> None:
@@ -413,6 +465,10 @@ class _Supervisor:
         self._bell: socket.socket | None = None
         self._bell_rings: socket.socket | None = None
         self._child: _Child | None = None
+        self._lines = _Lines(plan.stream, clock)
+        self._unborn = 0
+        self._held: list[subprocess.Popen[bytes]] = []
+        self.suspect = ""
 
     @property
     def pid(self) -> int | None:
@@ -429,18 +485,25 @@ class _Supervisor:
 
     def run(self) -> None:
         """Open the source again and again until it ends by itself or `stop` is called."""
-        failures = 0
-        self._bell_rings, self._bell = socket.socketpair()
         try:
-            while (worked_s := self._attempt()) is not None:
-                if worked_s > self._plan.backoff.ceiling_s(failures):
-                    failures = 0
-                self._rest(random.uniform(0, self._plan.backoff.ceiling_s(failures)))  # noqa: S311  # guards nothing
-                failures += 1
+            self._bell_rings, self._bell = socket.socketpair()
+            self._try_again_and_again()
+        except Exception as error:  # noqa: BLE001  # told by `suspect`: the agent decides
+            _log.exception("%s: capturing ended", self._plan.stream)
+            self.suspect = f"capturing ended with {type(error).__name__}: {error}"
         finally:
             self._inbox.close()
-            self._bell_rings.close()
-            self._bell.close()
+            for end in (self._bell_rings, self._bell):
+                if end is not None:
+                    end.close()
+
+    def _try_again_and_again(self) -> None:
+        failures = 0
+        while (worked_s := self._attempt()) is not None:
+            if worked_s > self._plan.backoff.ceiling_s(failures):
+                failures = 0
+            self._rest(random.uniform(0, self._plan.backoff.ceiling_s(failures)))  # noqa: S311  # guards nothing
+            failures += 1
 
     def _rest(self, duration_s: float) -> None:
         """Wait, unless `stop` is called."""
@@ -450,17 +513,22 @@ class _Supervisor:
         """Run one capture process to its end: for how many seconds it gave frames, or None when that was the last."""
         if self._stopping.is_set():
             return None
+        if held := self._still_held():
+            self._outage.begin(_Trouble("camera_lost", held))
+            return 0.0
         try:
-            self._child = child = _Child(self._plan, self._start(), self._progress_fd)
+            self._child = child = _Child(self._plan, self._start(), self._progress_fd, self._lines)
         except OSError as error:
             self._outage.begin(_Trouble("camera_lost", f"the capture process cannot be started: {error}"))
+            self._note_birth(str(error), born=False)
             return 0.0
         try:
             trouble = self._follow(child)
-            self._finish(child, grace_s=0.0 if trouble and trouble.name == "camera_stalled" else _GRACE_S)
+            self._finish(child, grace_s=0.0 if trouble and trouble.hangs else _GRACE_S)
         finally:
             child.close()
             self._child = None
+        self._note_birth(trouble.detail if trouble else "", born=child.born)
         if self._stopping.is_set():
             return None
         if trouble is None:
@@ -471,6 +539,20 @@ class _Supervisor:
         else:
             self._outage.begin(trouble)
         return child.worked_s
+
+    def _still_held(self) -> str:
+        """What to say while the kernel holds so many processes that another one would only join them."""
+        self._held = [process for process in self._held if process.poll() is None]
+        if len(self._held) < _HELD_MAX:
+            return ""
+        pids = ", ".join(str(process.pid) for process in self._held)
+        return f"the kernel holds capture processes {pids} in a driver: unplug the camera, or restart the device"
+
+    def _note_birth(self, why: str, *, born: bool) -> None:
+        """Take note whether a capture process got as far as its source."""
+        self._unborn = 0 if born else self._unborn + 1
+        failed = self._unborn >= _UNBORN_MAX
+        self.suspect = f"{self._unborn} capture processes in a row could not begin: {why}" if failed else ""
 
     def _start(self) -> Start:
         """What the next capture process is to do."""
@@ -505,19 +587,32 @@ class _Supervisor:
                 self._handle(child, notice)
                 if child.frames_from is not None:
                     heard = self._clock.monotonic()
-                self._tell(self._faults.remind(self._clock.monotonic()))
-                if self._faults.reopen_due(self._clock.monotonic()):
-                    return _Trouble("picture_frozen", "the picture is frozen")
+                if trouble := self._trouble_in_frames(child):
+                    return trouble
             elif left_s <= 0:
                 doing = "open and give a frame" if child.frames_from is None else "give a frame"
-                return _Trouble("camera_stalled", f"did not {doing} within {deadline_s:g} s")
+                return _Trouble("camera_stalled", f"did not {doing} within {deadline_s:g} s", hangs=True)
+        return None
+
+    def _trouble_in_frames(self, child: "_Child") -> _Trouble | None:
+        """What else is a reason to begin anew, although `child` speaks."""
+        now = self._clock.monotonic()
+        self._tell(self._faults.remind(now))
+        if self._faults.reopen_due(now):
+            return _Trouble("picture_frozen", "the picture is frozen")
+        if child.live and child.readable_at is not None and now - child.readable_at > self._plan.deadline_s:
+            return _Trouble("camera_stalled", f"gave no readable frame within {self._plan.deadline_s:g} s")
+        if self._plan.most_mb and (mb := child.grown_mb(now)) > self._plan.most_mb:
+            limit = f"'capture_mb' allows {self._plan.most_mb}"
+            return _Trouble("camera_lost", f"its capture process grew to {mb} MB of memory; {limit}")
         return None
 
     def _finish(self, child: "_Child", grace_s: float) -> None:
         """End `child`, and settle every number that it gave."""
         child.ask_to_stop()
         self._drain(child, grace_s)
-        child.kill()
+        if not child.kill():
+            self._held.append(child.process)
         self._drain(child, 0.0)
         self._settle_until(self._counter.value, "skipped" if self._stopping.is_set() else "unreadable")
 
@@ -541,7 +636,8 @@ class _Supervisor:
             self._seen = notice.number
             self._captured_boot_ns = notice.captured_boot_ns
             child.frames_from = child.frames_from or self._clock.monotonic()
-            child.worked_s = self._clock.monotonic() - child.frames_from
+            child.readable_at = self._clock.monotonic()
+            child.worked_s = child.readable_at - child.frames_from
             self._outage.end()
             if child.camera:
                 self._note_size((notice.width, notice.height))
@@ -549,7 +645,18 @@ class _Supervisor:
         elif isinstance(notice, Settled):
             self._settle_until(notice.first - 1, "unreadable")
             child.frames_from = child.frames_from or self._clock.monotonic()
+            if notice.outcome == "skipped" or child.readable_at is None:
+                child.readable_at = self._clock.monotonic()
             self._settle_until(notice.last, notice.outcome)
+        elif isinstance(notice, Asked):
+            self._inbox.put_asked(notice)
+        elif isinstance(notice, Opened) and notice.answering:
+            # It may be hours until somebody sends a picture: being open is all that can be asked of it.
+            child.frames_from = self._clock.monotonic()
+            self._outage.end()
+        elif isinstance(notice, Beat) and child.answering:
+            child.worked_s = self._clock.monotonic() - (child.frames_from or self._clock.monotonic())
+            self._outage.alive()
         elif isinstance(notice, Seen):
             self._tell(self._faults.note(notice.finding, self._clock.monotonic()))
 
@@ -603,6 +710,10 @@ class _Outage:
             self._inbox.put_event("camera_back", detail)
         self._last_frame_s = now
 
+    def alive(self) -> None:
+        """No frame came, and none had to."""
+        self._last_frame_s = self._clock.monotonic()
+
 
 class _Child:
     """A capture process, seen from the agent.
@@ -610,19 +721,26 @@ class _Child:
     Must be made by a thread that lives as long as it does: the kernel ends the process with the thread that began it.
 
     Attributes:
+        born: Whether it got as far as its source.
+        process: The process.
+        readable_at: When its last frame came that could be read, or at first the first of all.
         frames_from: When its first frame came, on the monotonic clock.
         worked_s: From its first frame to its last.
         live: Whether its source is.
         camera: Whether its source is one.
+        answering: Whether somebody waits for what comes of each frame.
         ending: What its source said of its end.
     """
 
-    def __init__(self, plan: _Plan, start: Start, progress_fd: int) -> None:
+    def __init__(self, plan: _Plan, start: Start, progress_fd: int, lines: "_Lines") -> None:
         self._stream = plan.stream
         self._slots = plan.slots
+        self.born = False
+        self.readable_at: float | None = None
         self.frames_from: float | None = None
+        self._weigh_at = 0.0
         self.worked_s = 0.0
-        self.live = self.camera = False
+        self.live = self.camera = self.answering = False
         self.ending = ""
         self._decoder = msgspec.msgpack.Decoder(Notice)
         self._memory: mmap.mmap | None = None
@@ -633,7 +751,7 @@ class _Child:
         with theirs:
             arguments = json.dumps([sys.path, os.getpid(), theirs.fileno(), progress_fd])
             try:
-                self._process = subprocess.Popen(  # noqa: S603  # our own interpreter
+                self.process = subprocess.Popen(  # noqa: S603  # our own interpreter
                     [sys.executable, "-c", _CHILD, arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
@@ -644,13 +762,13 @@ class _Child:
             except OSError:
                 self._socket.close()
                 raise
-        self._printed = _Printed(plan.stream, self._process)
+        self._printed = _Printed(self.process, lines)
         self._send(start)
 
     @property
     def pid(self) -> int:
         """Its process id."""
-        return self._process.pid
+        return self.process.pid
 
     def wait(self, timeout_s: float, stop: socket.socket | None = None) -> bool:
         """Wait until there is something to receive; False when `timeout_s` is over, `stop` can be read, or for now."""
@@ -672,7 +790,7 @@ class _Child:
                 self._memory = mmap.mmap(fds[0], notice.slot_bytes * self._slots, prot=mmap.PROT_READ)
                 self._arena = notice
             elif isinstance(notice, Opened):
-                self.live, self.camera = notice.live, notice.camera
+                self.live, self.camera, self.answering = notice.live, notice.camera, notice.answering
             elif isinstance(notice, Given):
                 self._check(notice)
         except (msgspec.DecodeError, ValueError, IndexError, OSError) as error:
@@ -681,6 +799,7 @@ class _Child:
         finally:
             for fd in fds:
                 os.close(fd)
+        self.born = self.born or notice is not None
         return notice
 
     def _check(self, given: Given) -> None:
@@ -698,12 +817,25 @@ class _Child:
         shape = (given.height, given.width, 3)
         pixels = np.ndarray(shape, np.uint8, self._memory, given.slot * self._arena.slot_bytes)
         release = Release(given.arena, given.slot)
-        return Frame(given.number, given.captured_boot_ns, given.capture_ticks, pixels, lambda: self._send(release))
+        return Frame(
+            given.number,
+            given.captured_boot_ns,
+            given.capture_ticks,
+            pixels,
+            lambda: self._send(release),
+            (lambda data, ok: self._answer(given.number, data, ok=ok)) if self.answering else None,
+        )
+
+    def _answer(self, number: int, data: bytes, *, ok: bool) -> None:
+        """Send what came of a frame, in pieces; one that gets lost is a time-out for who waits, and for nobody else."""
+        for start in range(0, len(data), _PIECE_BYTES):
+            end = start + _PIECE_BYTES
+            self._send(Answer(number, ok, data[start:end], more=end < len(data)))
 
     def explain(self, failed: Failed | None) -> str:
         """Why it gives no more frames, without credentials."""
         if failed is None:
-            self.kill()
+            self.kill()  # it is gone, or speaks nonsense; `_finish` sees to one that is held
         self._printed.read_all()
         reason = failed.reason if failed else self._nonsense or self._how_it_ended()
         last = self._printed.recent()
@@ -714,16 +846,29 @@ class _Child:
         """Let it end after the frame in hand."""
         self._send(Stop())
 
-    def kill(self) -> None:
-        """End it, and what it began."""
-        if self._process.returncode is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+    def grown_mb(self, now: float) -> int:
+        """Memory that it has to itself, in MB; looked at every few seconds, 0 in between and where nobody knows."""
+        if now < self._weigh_at:
+            return 0
+        self._weigh_at = now + _WEIGH_S
         try:
-            self._process.wait(_REAP_S)
+            status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii", errors="replace")
+            return int(status.partition("RssAnon:")[2].split(maxsplit=1)[0]) * 1024 // _MB
+        except (OSError, ValueError, IndexError):
+            return 0
+
+    def kill(self) -> bool:
+        """End it, and what it began; False when the kernel does not let it go."""
+        if self.process.returncode is not None:
+            return True
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        try:
+            self.process.wait(_REAP_S)
         except subprocess.TimeoutExpired:
             _log.warning("%s: the kernel holds capture process %d; it was left behind", self._stream, self.pid)
+            return False
+        return True
 
     def close(self) -> None:
         """Let go of it; frames that were not released stay readable."""
@@ -731,13 +876,13 @@ class _Child:
             self._socket.close()
         self._printed.close()
 
-    def _send(self, order: Start | Release | Stop) -> None:
+    def _send(self, order: Start | Release | Answer | Stop) -> None:
         """Give an order; one to a process that has ended is lost without harm."""
         with self._lock, contextlib.suppress(OSError):
             self._socket.send(msgspec.msgpack.encode(order), socket.MSG_DONTWAIT)
 
     def _how_it_ended(self) -> str:
-        code = self._process.returncode
+        code = self.process.returncode
         if code is not None and code < 0:
             return f"the capture process was ended by {signal.Signals(-code).name}"
         return f"the capture process ended with code {code}"
@@ -746,8 +891,8 @@ class _Child:
 class _Printed:
     """What a capture process, and the libraries in it, print: logged without credentials; the last line is kept."""
 
-    def __init__(self, stream: str, process: "subprocess.Popen[bytes]") -> None:
-        self._stream = stream
+    def __init__(self, process: "subprocess.Popen[bytes]", lines: "_Lines") -> None:
+        self._lines = lines
         self._pipe = process.stdout
         self._rest = b""
         self._last = ""
@@ -755,7 +900,7 @@ class _Printed:
 
     def recent(self) -> str:
         """The last line, if it was printed a moment ago: what was wrong when something ended."""
-        return self._last if time.monotonic() - self._last_s < _RECENT_S else ""
+        return redact(self._last) if time.monotonic() - self._last_s < _RECENT_S else ""
 
     def fileno(self) -> int:
         """Of the pipe; -1 when it has ended."""
@@ -770,7 +915,7 @@ class _Printed:
             lines.append(rest)
             self.close()
         for line in lines:
-            self._log(redact(line.decode(errors="replace").strip()))
+            self._log(line.decode(errors="replace").strip())
 
     def read_all(self) -> None:
         """Take what was printed up to now, if it is not endless."""
@@ -787,12 +932,38 @@ class _Printed:
     def _log(self, line: str) -> None:
         level, _, message = line.partition(":")
         if level in {"WARNING", "INFO"}:
-            _log.log(getattr(logging, level), "%s: %s", self._stream, message)
+            self._lines.log(getattr(logging, level), message)
         elif line:
-            _log.debug("%s: %s", self._stream, line)
+            self._lines.log(logging.DEBUG, line)
             if not _OPENCV_ITSELF.search(line):
                 self._last = _LIBRARY.sub("", line)[:_DETAIL_CHARS]
                 self._last_s = time.monotonic()
+
+
+class _Lines:
+    """What is logged of a stream's capture processes: without credentials, and so that one cannot fill the disk."""
+
+    def __init__(self, stream: str, clock: Clock) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._until = 0.0
+        self._left = 0
+        self._kept_back = 0
+
+    def log(self, level: int, message: str) -> None:
+        """Log a line, or count it."""
+        if not _log.isEnabledFor(level):
+            return
+        now = self._clock.monotonic()
+        if now >= self._until:
+            if self._kept_back:
+                _log.log(level, "%s: %d more lines were not logged", self._stream, self._kept_back)
+            self._until, self._left, self._kept_back = now + _LINES_S, _LINES_MAX, 0
+        if self._left:
+            self._left -= 1
+            _log.log(level, "%s: %s", self._stream, redact(message))
+        else:
+            self._kept_back += 1
 
 
 def _wait_for(sources: Iterable["_HasFileno | None"], timeout_s: float) -> "list[_HasFileno]":

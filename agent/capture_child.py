@@ -27,7 +27,7 @@ from msgspec import Struct
 from agent.clock import Clock
 from agent.progress import Counter
 from agent.quality import Finding, Limits, PictureCheck
-from agent.sources import Ending, FrameSource, Lost, Pixels, Resumable, TwoStep, Unreadable, import_source
+from agent.sources import Answering, Ending, FrameSource, Lost, Pixels, Resumable, TwoStep, Unreadable, import_source
 from shared.records import TICK_NS
 
 SLOTS_BESIDE = 3
@@ -42,6 +42,7 @@ _GAP_NS = 1_000_000
 _PIXELS_MAX = 100_000_000
 _SIDE_MAX = 65_535
 _BEATS_IN_DEADLINE = 4
+_COUNTS_S = 1.0
 _PR_SET_PDEATHSIG = 1
 _IOLBF = 1
 
@@ -85,6 +86,22 @@ class Release(Struct, tag=True):
     slot: int
 
 
+class Answer(Struct, tag=True):
+    """What came of a frame, for a source that wants to know (`agent.sources.Answering`).
+
+    Attributes:
+        number: The frame's.
+        ok: Whether the model looked at it.
+        data: A piece of the answer, as JSON.
+        more: Another piece follows.
+    """
+
+    number: int
+    ok: bool
+    data: bytes
+    more: bool
+
+
 class Stop(Struct, tag=True):
     """End after the frame in hand."""
 
@@ -95,10 +112,12 @@ class Opened(Struct, tag=True):
     Attributes:
         live: Frames may be replaced by newer ones.
         camera: Somebody films now: the same picture again, or another size, says something.
+        answering: Who sends a picture waits for its answer; that nobody sends one is no fault.
     """
 
     live: bool
     camera: bool
+    answering: bool = False
 
 
 class Beat(Struct, tag=True):
@@ -148,6 +167,12 @@ class Seen(Struct, tag=True):
     finding: Finding
 
 
+class Asked(Struct, tag=True):
+    """How many requests a source answered since it told last, per HTTP status."""
+
+    requests: dict[int, int]
+
+
 class Ended(Struct, tag=True):
     """The source has no more frames.
 
@@ -164,8 +189,8 @@ class Failed(Struct, tag=True):
     reason: str
 
 
-Order = Start | Release | Stop
-Notice = Opened | Beat | Arena | Given | Settled | Seen | Ended | Failed
+Order = Start | Release | Answer | Stop
+Notice = Opened | Beat | Arena | Given | Settled | Seen | Asked | Ended | Failed
 
 
 class _Stopped(Exception):
@@ -203,6 +228,7 @@ class _Link:
         self._decoder = msgspec.msgpack.Decoder(Order)
         self._poll = select.poll()
         self._poll.register(agent, select.POLLIN)
+        self._answers: list[Answer] = []
         self._arena = 0
         self._memory = mmap.mmap(-1, 1)
         self.slot_bytes = 0
@@ -235,7 +261,22 @@ class _Link:
                 raise _Stopped
             if isinstance(order, Release) and order.arena == self._arena:
                 self._free.append(order.slot)
+            elif isinstance(order, Answer):
+                self._answers.append(order)
         self.beat()
+
+    def listen_for(self, ready: int) -> None:
+        """Take orders until the file `ready` can be read, but for no longer than a beat. Raises `_Stopped`."""
+        poll = select.poll()
+        poll.register(self._agent, select.POLLIN)
+        poll.register(ready, select.POLLIN)
+        poll.poll(self._beat_s * 1000)
+        self.listen()
+
+    def answers(self) -> list[Answer]:
+        """The answers that came, once."""
+        came, self._answers = self._answers, []
+        return came
 
     def wait_until(self, moment: float) -> None:
         """Sleep until `moment` on the monotonic clock, taking orders meanwhile."""
@@ -309,6 +350,7 @@ class _Reader:
     def __init__(self, source: FrameSource, start: Start, link: _Link, counter: Counter) -> None:
         self._source = source
         self._two_step = source if isinstance(source, TwoStep) else None
+        self._answering = _Answerer(source, link) if isinstance(source, Answering) else None
         self._link = link
         self._counter = counter
         self._clock = Clock()
@@ -326,6 +368,8 @@ class _Reader:
         if not self._source.live:
             self._link.wait_for_slot()
             self._link.wait_until(self._rate.due)
+        if self._answering is not None and not self._answering.wait():
+            return True
         self._keep_apart()
         started_ns = self._clock.boot_ns()
         try:
@@ -346,6 +390,8 @@ class _Reader:
         """Number and stamp the frame that has just come."""
         number = self._counter.next()
         self._captured_ns = self._clock.boot_ns() // TICK_NS * TICK_NS
+        if self._answering is not None:
+            self._answering.source.numbered(number)
         return number
 
     def _read(self) -> Pixels | None:
@@ -392,8 +438,44 @@ class _Reader:
     def _settle(self, number: int, outcome: Literal["skipped", "unreadable"], reason: str) -> None:
         if reason:
             _log.info("frame %d is unreadable: %s", number, reason)
+        if self._answering is not None:
+            self._answering.source.settled(number, outcome, reason)
         self._link.listen()
         self._link.tell(Settled(number, number, outcome))
+
+
+class _Answerer:
+    """Carries answers to a source that wants them, and its counts of requests to the agent."""
+
+    def __init__(self, source: Answering, link: _Link) -> None:
+        self.source = source
+        self._link = link
+        self._pieces: dict[int, bytes] = {}
+        self._counts_due = 0.0
+
+    def wait(self) -> bool:
+        """Wait for a picture, for no longer than a beat, handing out answers; whether one is there."""
+        self.hand_out()
+        self._link.listen_for(self.source.fileno())
+        self.hand_out()
+        if time.monotonic() >= self._counts_due:
+            self.count()
+        return self.source.take()
+
+    def hand_out(self) -> None:
+        """Hand out the answers that came."""
+        for answer in self._link.answers():
+            data = self._pieces.pop(answer.number, b"") + answer.data
+            if answer.more:
+                self._pieces[answer.number] = data
+            else:
+                self.source.answered(answer.number, data, ok=answer.ok)
+
+    def count(self) -> None:
+        """Tell how many requests there were."""
+        self._counts_due = time.monotonic() + _COUNTS_S
+        if requests := self.source.requests():
+            self._link.tell(Asked(requests))
 
 
 def _limits(source: FrameSource, limits: Limits) -> Limits:
@@ -441,7 +523,9 @@ def _capture(start: Start, link: _Link, counter: Counter) -> None:
         try:
             kind = import_source(start.source)
             source = closing.enter_context(kind(start.target, msgspec.convert(start.options, kind.Options)))
-            link.tell(Opened(source.live, camera=_is_camera(source)))
+            link.tell(Opened(source.live, camera=_is_camera(source), answering=isinstance(source, Answering)))
+            if isinstance(source, Answering):
+                closing.callback(_last_counts, source, link)
             if counter.value and not source.live and isinstance(source, Resumable):
                 source.resume(counter.value)
             _Reader(source, start, link, counter).run()
@@ -455,6 +539,12 @@ def _capture(start: Start, link: _Link, counter: Counter) -> None:
         # Said before the source is closed: closing may hang, and this process is then killed.
         with contextlib.suppress(_Stopped):
             link.tell(ending)
+
+
+def _last_counts(source: Answering, link: _Link) -> None:
+    """Tell what was asked up to the end; called before the source is closed, which refuses what still waits."""
+    with contextlib.suppress(_Stopped):
+        _Answerer(source, link).count()
 
 
 def main(parent_pid: int, socket_fd: int, progress_fd: int) -> None:
@@ -472,6 +562,8 @@ def main(parent_pid: int, socket_fd: int, progress_fd: int) -> None:
     start = msgspec.msgpack.decode(agent.recv(MESSAGE_BYTES), type=Start)
     link = _Link(agent, start.deadline_s / _BEATS_IN_DEADLINE, start.slots, _copying(start.masks))
     counter = Counter(progress_fd, start.counter)
+    # What goes wrong before this is the agent's own fault, after it the source's.
+    link.tell(Beat())
     _capture(start, link, counter)
     # No clean-up of libraries that may hang in theirs: all that matters has been sent.
     sys.stdout.flush()

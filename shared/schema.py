@@ -45,7 +45,7 @@ EVENTS = {
     "agent_started": "the agent started; the detail says whether the last run ended cleanly",
     "agent_stopped": "the agent ended in good order; the detail says whether it was asked to or every source has ended",
     "camera_lost": "a source could not be opened or ended; the detail says why",
-    "camera_stalled": "a source gave no frame within its deadline and its process was ended",
+    "camera_stalled": "a source gave no frame, or none that can be read, within its deadline; its process was ended",
     "camera_back": "frames come again; the detail says after how long",
     "picture_frozen": "a live source gave the same picture again and again for `frozen_s` seconds and is opened again",
     "picture_black": "pictures were nothing but black for `blank_s` seconds: darkness, or a covered lens",

@@ -21,6 +21,7 @@ Pixels = NDArray[np.uint8]
 
 SOURCES = {
     "files": "agent.sources.files:Files",
+    "push": "agent.sources.push:Push",
     "stream": "agent.sources.stream:Stream",
     "synthetic": "agent.sources.synthetic:Synthetic",
     "v4l2": "agent.sources.v4l2:V4l2",
@@ -102,6 +103,39 @@ class Ending(FrameSource, Protocol):
 
     def ending(self) -> str:
         """Called after the end, while open: what the event `stream_ended` says of it; nothing for how many came."""
+        ...
+
+
+@runtime_checkable
+class Answering(FrameSource, Protocol):
+    """A source whose sender waits for what the model saw in its picture.
+
+    It is not live: every picture counts. That nobody sends one is no fault, however long it lasts. All calls come from
+    the thread that reads; `read` is called only after `take` said that it will not wait.
+    """
+
+    def fileno(self) -> int:
+        """A file that can be read when `take` has something to do."""
+        ...
+
+    def take(self) -> bool:
+        """Whether a picture is there for `read`."""
+        ...
+
+    def numbered(self, number: int) -> None:
+        """The picture that `read` gave, or could not decode, is this frame."""
+        ...
+
+    def settled(self, number: int, outcome: str, reason: str) -> None:
+        """No model will look at a frame: its outcome, and why."""
+        ...
+
+    def answered(self, number: int, answer: bytes, *, ok: bool) -> None:
+        """What the model saw in a frame, or why it failed, as a JSON object; for a frame of this process."""
+        ...
+
+    def requests(self) -> dict[int, int]:
+        """Requests that were answered since the last call, per HTTP status."""
         ...
 
 

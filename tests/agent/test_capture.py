@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import logging
 import os
 import random
 import re
@@ -20,6 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent import capture
 from agent.capture import Backoff, Capture, Frame, Progress, _Inbox
 from agent.capture_child import SLOTS_BESIDE, Rate, Settled
 from agent.clock import Clock
@@ -391,6 +393,94 @@ def test_a_file_of_one_picture_is_not_frozen(tmp_path):
             if frame.number >= 75:
                 break
     assert watched.events() == []
+
+
+def test_a_camera_that_gives_nothing_but_garbage_is_opened_again(tmp_path):
+    watched = Watched(scripted(tmp_path, "list forever", "frame*3", live=True), deadline_s=0.5).watch()
+    assert watched.events() == ["camera_stalled", "camera_back", "stream_ended"]
+    assert watched.detail("camera_stalled") == "gave no readable frame within 0.5 s"
+    assert watched.numbers("unreadable")
+    assert len(watched.numbers("frame")) + len(watched.numbers("skipped")) == 3
+    watched.check_books()
+
+
+def test_a_leaking_camera_is_opened_again_before_it_takes_the_devices_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(capture, "_WEIGH_S", 0.1)
+    watched = Watched(scripted(tmp_path, "leak*1000", "frame*3", live=True), most_mb=100).watch()
+    assert watched.events() == ["camera_lost", "camera_back", "stream_ended"]
+    grown = re.fullmatch(
+        r"its capture process grew to (\d+) MB of memory; 'capture_mb' allows 100", watched.detail("camera_lost")
+    )
+    assert grown is not None
+    assert 100 < int(grown[1]) < 130
+    watched.check_books()
+
+
+def test_what_a_camera_prints_cannot_fill_the_disk(tmp_path, caplog):
+    watched = Watched(scripted(tmp_path, "frame flood frame", "frame")).watch()
+    assert watched.numbers("frame") == [1, 2, 3]
+    logged = [record.getMessage() for record in caplog.records if "too much of it" in record.getMessage()]
+    assert len(logged) == 20
+    assert not [message for message in caplog.messages if SECRET in message]
+
+
+def test_forty_attempts_are_one_line_in_the_log(tmp_path, caplog):
+    """As many as in 20 minutes; here they come at once."""
+    watched = Watched(scripted(tmp_path, *["open-lost"] * 40, "frame")).watch()
+    assert watched.events() == ["camera_lost", "camera_back", "stream_ended"]
+    assert len([record for record in caplog.records if record.levelno >= logging.INFO]) == 2
+
+
+@pytest.mark.parametrize("script", ["raise-in-close frame*3", "raise-in-close frame*2 lost"])
+def test_a_camera_that_fails_while_it_is_closed_changes_nothing(tmp_path, script):
+    watched = Watched(scripted(tmp_path, script, "frame*3")).watch()
+    expected = ["camera_lost", "camera_back"] if "lost" in script else []
+    assert watched.events() == [*expected, "stream_ended"]
+    watched.check_books()
+
+
+def test_no_more_processes_are_begun_beside_those_that_the_kernel_holds(tmp_path, monkeypatch):
+    """A process that cannot be killed, as one that waits in a driver."""
+    kill = os.killpg
+    monkeypatch.setattr(os, "killpg", lambda _group, _signal: None)
+    watched = Watched(scripted(tmp_path, "block", "block", "frame*3"), deadline_s=0.3, open_deadline_s=1)
+    with watched.capture:
+        until(lambda: len(watched.capture._supervisor._held) == 2, "two processes are held")
+        until(lambda: watched.capture._inbox._items and "lost" in str(watched.capture._inbox._items), "that is told")
+        pids = [int(pid) for pid in (tmp_path / "opened").read_text().split()]
+        assert len(pids) == 2
+        for pid in pids:
+            kill(pid, signal.SIGKILL)
+        for _ in watched.frames():
+            pass
+    assert watched.events() == ["camera_stalled", "camera_lost", "camera_back", "stream_ended"]
+    assert re.match(r"the kernel holds capture processes \d+, \d+ in a driver", watched.detail("camera_lost"))
+    assert watched.capture.suspect == ""
+
+
+@pytest.mark.parametrize("how", ["cannot be started", "cannot begin"])
+def test_an_agent_that_cannot_begin_capture_processes_says_so_until_it_can(monkeypatch, how):
+    monkeypatch.setattr(capture, "_CHILD", "import sys; sys.exit(9)")
+    if how == "cannot be started":
+        monkeypatch.setattr(sys, "executable", "/no/such/python")
+    watched = Watched(synthetic(count=3))
+    with watched.capture:
+        until(lambda: watched.capture.suspect, "it is told")
+        assert re.match(
+            r"\d+ capture processes in a row could not begin: .*(No such file|code 9)", watched.capture.suspect
+        )
+        monkeypatch.undo()
+        assert [frame.number for frame in watched.frames()] == [1, 2, 3]
+        assert watched.capture.suspect == ""
+    assert watched.events() == ["camera_lost", "camera_back", "stream_ended"]
+
+
+def test_a_camera_that_fails_is_no_reason_to_suspect_the_agent(tmp_path):
+    suspected = []
+    watched = Watched(scripted(tmp_path, *["open-exit"] * 12, "frame"))
+    watched.watch(lambda _: suspected.append(watched.capture.suspect))
+    assert suspected == [""]
+    assert watched.events() == ["camera_lost", "camera_back", "stream_ended"]
 
 
 def test_one_blocked_camera_does_not_hold_up_another(tmp_path):

@@ -31,6 +31,7 @@ class Scripted:
         self._folder = Path(target)
         self._scripts = options.scripts
         self._size = (32, 48)
+        self._leaked = []
 
     def __enter__(self):
         """Open, as the script's first word says."""
@@ -52,6 +53,8 @@ class Scripted:
         """Close; a camera that hangs in this is one of the steps."""
         if "hang-in-close" in self._steps:
             time.sleep(3600)
+        if "raise-in-close" in self._steps:
+            raise ZeroDivisionError("a bug in closing")
 
     def read(self):
         """Do the next step."""
@@ -64,7 +67,7 @@ class Scripted:
         return self._do(step)
 
     def _do(self, step):
-        if step == "hang-in-close":
+        if step in {"hang-in-close", "raise-in-close"}:
             return self.read()
         actions = {
             "block": lambda: time.sleep(3600),
@@ -76,6 +79,8 @@ class Scripted:
             "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
             "wide": lambda: self._resize((32, 96)),
             "large": lambda: self._resize((480, 640)),
+            "leak": lambda: (time.sleep(0.02), self._leaked.append(bytearray(os.urandom(1_000_000)))),
+            "flood": lambda: sys.stderr.write("WARNING:too much of it\nand more http://u:s3cret@h\n" * 20_000),
             "small": lambda: self._resize((32, 48)),
             "slow": lambda: time.sleep(0.02),
             "still": lambda: (time.sleep(0.02), self._frame(77))[1],
