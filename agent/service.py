@@ -6,6 +6,7 @@ for the collector to confirm.
 
 import hashlib
 import logging
+import os
 import platform
 import threading
 from collections.abc import Sequence
@@ -230,6 +231,7 @@ class Agent:
             deadline_s=stream.settings.deadline_s,
             hands=stream.hands,
             backoff=Backoff(min(1.0, stream.settings.retry_s_max), stream.settings.retry_s_max),
+            most_mb=_most_mb(self._settings.capture_mb),
             limits=Limits(frozen_s=stream.settings.frozen_s, blank_s=stream.settings.blank_s),
             masks=stream.settings.masks,
             on_event=tell,
@@ -290,6 +292,12 @@ class Agent:
 
 
 _TIME_FROM = {"synced": "the kernel's clock", "collector": "the collector", "estimated": "an estimate"}
+
+
+def _most_mb(configured: int) -> int:
+    """Half of the device's memory at most, or one camera that leaks takes the agent with it."""
+    half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2_000_000
+    return min(configured, half)
 
 
 def previous(ended: Ended, captured: Captured | None, boot_id: str) -> Previous:
