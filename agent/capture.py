@@ -11,6 +11,7 @@ consumer takes frames, and gets all callbacks. Between them stands `_Inbox`.
 import contextlib
 import json
 import logging
+import math
 import mmap
 import os
 import random
@@ -51,9 +52,11 @@ from agent.capture_child import (
     Stop,
 )
 from agent.clock import Clock
+from agent.duty import Duty, OnSwitch
 from agent.progress import Progress
 from agent.quality import Limits, PictureFaults
 from agent.sources import Advising, Pixels, Resolved, frames_text
+from agent.timetable import Timetable
 from shared.redact import redact
 
 __all__ = ["Backoff", "Capture", "Frame", "OnEvent", "OnSettled", "Progress"]
@@ -70,7 +73,6 @@ _GRACE_S = 1.0
 """A source that was asked to stop, or that failed, gets this long to close its camera."""
 _REAP_S = 0.5
 """A process that was killed is gone within this, unless the kernel holds it in a driver."""
-_PERIODS_IN_DEADLINE = 3
 _PIECE_BYTES = 32_768
 """Of an answer: half of what one message to the capture process may have."""
 _DETAIL_CHARS = 500
@@ -275,7 +277,8 @@ class Capture:
         fps: Frames a second to capture at most; None for as many as come.
         progress: Where numbers are counted.
         clock: For deadlines and durations.
-        deadline_s: Silence of the capture process after which it is ended; three periods of `fps` where that is more.
+        timetable: When to capture; None for always. Asleep there is no capture process.
+        deadline_s: Silence of the capture process after which it is ended; while no frame is due, that is no silence.
         open_deadline_s: The same for opening and the first frame.
         hands: Frames that may be taken and not yet released, at the same time.
         masks: Polygons that nobody is to see, as in `agent.masks`.
@@ -283,12 +286,13 @@ class Capture:
         most_mb: Memory that a capture process may have to itself, in MB; 0 for as much as it wants.
         limits: What the pictures of a live source are watched for; for nothing by default.
         on_event: Gets `camera_lost`, `camera_stalled`, `camera_back`, `picture_frozen`, `picture_black`,
-            `picture_white`, `picture_well`, `stream_changed` and `stream_ended`.
+            `picture_white`, `picture_well`, `stream_changed`, `stream_ended`, `stream_asleep` and `stream_awake`.
         on_settled: Gets the numbers that no frame comes for.
         on_requests: Gets how many requests a source that answers them had.
+        on_switch: Gets every change between awake and asleep at once, from another thread.
 
-    The callbacks are called by the thread that takes frames, between frames and in the order of numbers; those of
-    the last numbers may come when the `with` block ends.
+    All callbacks but the last are called by the thread that takes frames, between frames and in the order of numbers;
+    those of the last numbers may come when the `with` block ends.
 
     Raises:
         ValueError: `progress` was not made for this stream.
@@ -302,6 +306,7 @@ class Capture:
         progress: Progress,
         clock: Clock,
         *,
+        timetable: Timetable | None = None,
         deadline_s: float = 10.0,
         open_deadline_s: float = 30.0,
         hands: int = 1,
@@ -312,6 +317,7 @@ class Capture:
         on_event: OnEvent | None = None,
         on_settled: OnSettled | None = None,
         on_requests: OnRequests | None = None,
+        on_switch: OnSwitch | None = None,
     ) -> None:
         self._on_event = on_event or (lambda _name, _detail: None)
         self._on_settled = on_settled or (lambda _first, _last, _outcome: None)
@@ -321,7 +327,7 @@ class Capture:
             stream=stream,
             source=source,
             fps=fps,
-            deadline_s=max(deadline_s, _PERIODS_IN_DEADLINE / fps if fps else 0.0),
+            deadline_s=deadline_s,
             open_deadline_s=max(open_deadline_s, deadline_s),
             backoff=backoff or Backoff(),
             slots=hands + SLOTS_BESIDE,
@@ -329,7 +335,15 @@ class Capture:
             limits=limits or Limits(),
             masks=masks,
         )
-        self._supervisor = _Supervisor(self._plan, progress, clock, self._inbox)
+        duty = Duty(
+            stream,
+            1 / fps if fps else None,
+            timetable,
+            clock,
+            self._inbox.put_event,
+            on_switch or (lambda _awake, _boot_ns: None),
+        )
+        self._supervisor = _Supervisor(self._plan, duty, progress, clock, self._inbox)
         self._thread = threading.Thread(target=self._supervisor.run, name=f"capture-{stream}", daemon=True)
 
     def __enter__(self) -> "Capture":  # noqa: PYI034  # Self needs Python 3.11
@@ -436,11 +450,16 @@ class _Trouble:
     hangs: bool = False
 
 
+_PAUSE = _Trouble("", "the plan wants no frame now")
+"""No trouble: the capture process is ended, and begun again when a frame is wanted."""
+
+
 class _Supervisor:
-    """Keeps a capture process going until the source ends or `stop` is called.
+    """Keeps a capture process going, while the plan wants frames, until the source ends or `stop` is called.
 
     Args:
         plan: What to keep going.
+        duty: When it is to be kept going.
         progress: Where numbers are counted.
         clock: For deadlines and durations.
         inbox: Gets everything that the consumer has to know.
@@ -449,8 +468,9 @@ class _Supervisor:
         suspect: As in `Capture`.
     """
 
-    def __init__(self, plan: _Plan, progress: Progress, clock: Clock, inbox: _Inbox) -> None:
+    def __init__(self, plan: _Plan, duty: Duty, progress: Progress, clock: Clock, inbox: _Inbox) -> None:
         self._plan = plan
+        self._duty = duty
         self._clock = clock
         self._inbox = inbox
         self._progress_fd = progress.fd
@@ -492,6 +512,7 @@ class _Supervisor:
             _log.exception("%s: capturing ended", self._plan.stream)
             self.suspect = f"capturing ended with {type(error).__name__}: {error}"
         finally:
+            self._duty.end()
             self._inbox.close()
             for end in (self._bell_rings, self._bell):
                 if end is not None:
@@ -499,18 +520,33 @@ class _Supervisor:
 
     def _try_again_and_again(self) -> None:
         failures = 0
-        while (worked_s := self._attempt()) is not None:
+        while self._wanted() and (worked_s := self._attempt()) is not None:
             if worked_s > self._plan.backoff.ceiling_s(failures):
                 failures = 0
-            self._rest(random.uniform(0, self._plan.backoff.ceiling_s(failures)))  # noqa: S311  # guards nothing
-            failures += 1
+            if worked_s < math.inf:
+                self._rest(random.uniform(0, self._plan.backoff.ceiling_s(failures)))  # noqa: S311  # guards nothing
+                failures += 1
+
+    def _wanted(self) -> bool:
+        """Wait until the plan wants a frame; False when `stop` was called."""
+        while not self._stopping.is_set() and (wait_s := self._duty.wait_s()) > 0:
+            if not self._duty.awake():
+                self._outage.forget()
+            _wait_for((self._bell_rings,), wait_s)
+        return not self._stopping.is_set()
 
     def _rest(self, duration_s: float) -> None:
-        """Wait, unless `stop` is called."""
-        _wait_for((self._bell_rings,), duration_s)
+        """Wait, unless `stop` is called or the plan puts the stream to sleep."""
+        until = self._clock.monotonic() + duration_s
+        while not self._stopping.is_set() and self._duty.awake() and (left_s := until - self._clock.monotonic()) > 0:
+            _wait_for((self._bell_rings,), min(left_s, self._duty.look_s))
 
     def _attempt(self) -> float | None:
-        """Run one capture process to its end: for how many seconds it gave frames, or None when that was the last."""
+        """Run one capture process to its end.
+
+        Returns:
+            For how many seconds it gave frames; without end when the plan ended it; None when that was the last one.
+        """
         if self._stopping.is_set():
             return None
         if held := self._still_held():
@@ -524,16 +560,19 @@ class _Supervisor:
             return 0.0
         try:
             trouble = self._follow(child)
-            self._finish(child, grace_s=0.0 if trouble and trouble.hangs else _GRACE_S)
+            grace_s = 0.0 if trouble and trouble.hangs else _GRACE_S
+            self._finish(child, grace_s, as_planned=trouble is _PAUSE)
         finally:
             child.close()
             self._child = None
-        self._note_birth(trouble.detail if trouble else "", born=child.born)
+        self._note_birth(trouble.detail if trouble else "", born=child.born or trouble is _PAUSE)
         if self._stopping.is_set():
             return None
         if trouble is None:
             self._inbox.put_event("stream_ended", child.ending or f"after {frames_text(self._seen)}")
             return None
+        if trouble is _PAUSE:
+            return math.inf
         if trouble.name == "picture_frozen":
             _log.info("%s: opened again: %s", self._plan.stream, trouble.detail)
         else:
@@ -569,15 +608,23 @@ class _Supervisor:
             limits=self._plan.limits,
             picture=self._faults.finding,
             masks=[list(polygon) for polygon in self._plan.masks],
+            settle_s=self._duty.settle_s,
         )
 
     def _follow(self, child: "_Child") -> _Trouble | None:
-        """Hear `child` out until something ends it: a trouble, or None when the source ended or `stop` was called."""
+        """Hear `child` out until something ends it.
+
+        Returns:
+            A trouble, or `_PAUSE`; None when the source ended or `stop` was called.
+        """
         heard = self._clock.monotonic()
         while not self._stopping.is_set():
-            deadline_s = self._plan.open_deadline_s if child.frames_from is None else self._plan.deadline_s
-            left_s = heard + deadline_s - self._clock.monotonic()
-            if child.wait(left_s, self._bell_rings):
+            if not self._duty.awake() or (child.given and child.camera and self._duty.closes):
+                return _PAUSE
+            first = child.frames_from is None
+            deadline_s = self._plan.open_deadline_s + self._duty.settle_s if first else self._plan.deadline_s
+            left_s = (heard if first else max(heard, self._duty.expected_s)) + deadline_s - self._clock.monotonic()
+            if child.wait(min(left_s, self._duty.look_s), self._bell_rings):
                 notice = child.receive()
                 if isinstance(notice, Ended):
                     child.ending = redact(notice.detail)[:_DETAIL_CHARS]
@@ -590,7 +637,7 @@ class _Supervisor:
                 if trouble := self._trouble_in_frames(child):
                     return trouble
             elif left_s <= 0:
-                doing = "open and give a frame" if child.frames_from is None else "give a frame"
+                doing = "open and give a frame" if first else "give a frame"
                 return _Trouble("camera_stalled", f"did not {doing} within {deadline_s:g} s", hangs=True)
         return None
 
@@ -600,21 +647,23 @@ class _Supervisor:
         self._tell(self._faults.remind(now))
         if self._faults.reopen_due(now):
             return _Trouble("picture_frozen", "the picture is frozen")
-        if child.live and child.readable_at is not None and now - child.readable_at > self._plan.deadline_s:
+        due_s = (self._duty.period_s or 0.0) + self._plan.deadline_s
+        if child.live and child.readable_at is not None and now - child.readable_at > due_s:
             return _Trouble("camera_stalled", f"gave no readable frame within {self._plan.deadline_s:g} s")
         if self._plan.most_mb and (mb := child.grown_mb(now)) > self._plan.most_mb:
             limit = f"'capture_mb' allows {self._plan.most_mb}"
             return _Trouble("camera_lost", f"its capture process grew to {mb} MB of memory; {limit}")
         return None
 
-    def _finish(self, child: "_Child", grace_s: float) -> None:
+    def _finish(self, child: "_Child", grace_s: float, *, as_planned: bool) -> None:
         """End `child`, and settle every number that it gave."""
         child.ask_to_stop()
         self._drain(child, grace_s)
         if not child.kill():
             self._held.append(child.process)
         self._drain(child, 0.0)
-        self._settle_until(self._counter.value, "skipped" if self._stopping.is_set() else "unreadable")
+        wanted = not as_planned and not self._stopping.is_set()
+        self._settle_until(self._counter.value, "unreadable" if wanted else "skipped")
 
     def _drain(self, child: "_Child", duration_s: float) -> None:
         """Take what `child` says until it has ended or `duration_s` is over."""
@@ -631,6 +680,9 @@ class _Supervisor:
 
     def _handle(self, child: "_Child", notice: Notice) -> None:
         """Take note of what the capture process said."""
+        if isinstance(notice, Given | Settled):
+            child.given = True
+            self._duty.came()
         if isinstance(notice, Given):
             self._settle_until(notice.number - 1, "unreadable")
             self._seen = notice.number
@@ -714,6 +766,11 @@ class _Outage:
         """No frame came, and none had to."""
         self._last_frame_s = self._clock.monotonic()
 
+    def forget(self) -> None:
+        """Nobody wants a frame: what is wrong then is no trouble, and told anew if it is later."""
+        self._told.clear()
+        self._last_frame_s = self._clock.monotonic()
+
 
 class _Child:
     """A capture process, seen from the agent.
@@ -726,6 +783,7 @@ class _Child:
         readable_at: When its last frame came that could be read, or at first the first of all.
         frames_from: When its first frame came, on the monotonic clock.
         worked_s: From its first frame to its last.
+        given: Whether it numbered a frame.
         live: Whether its source is.
         camera: Whether its source is one.
         answering: Whether somebody waits for what comes of each frame.
@@ -741,6 +799,7 @@ class _Child:
         self._weigh_at = 0.0
         self.worked_s = 0.0
         self.live = self.camera = self.answering = False
+        self.given = False
         self.ending = ""
         self._decoder = msgspec.msgpack.Decoder(Notice)
         self._memory: mmap.mmap | None = None

@@ -64,6 +64,7 @@ class Start(Struct, tag=True):
         limits: What a live source's pictures are watched for.
         picture: What was found of them up to now.
         masks: Polygons that are painted over, as in `agent.masks`.
+        settle_s: How long a camera's frames pass after it was opened.
     """
 
     source: str
@@ -77,6 +78,7 @@ class Start(Struct, tag=True):
     limits: Limits = Limits()
     picture: Finding = Finding()
     masks: list[list[tuple[float, float]]] = []  # msgspec copies it
+    settle_s: float = 0.0
 
 
 class Release(Struct, tag=True):
@@ -357,6 +359,7 @@ class _Reader:
         self._captured_ns = start.captured_boot_ns
         self._rate = Rate(start.fps, self._clock.monotonic())
         self._check = PictureCheck(_limits(source, start.limits), start.picture) if source.live else None
+        self._settled_s = self._clock.monotonic() + (start.settle_s if _is_camera(source) else 0.0)
 
     def run(self) -> None:
         """Read until the source ends. Raises `Lost` and `_Stopped`."""
@@ -411,7 +414,8 @@ class _Reader:
         return pixels
 
     def _require_due(self) -> None:
-        if not self._rate.allows(self._clock.monotonic(), in_time=not self._source.live):
+        now = self._clock.monotonic()
+        if now < self._settled_s or not self._rate.allows(now, in_time=not self._source.live):
             raise _Passed
 
     def _keep_apart(self) -> None:

@@ -53,6 +53,8 @@ EVENTS = {
     "picture_well": "pictures are neither frozen nor black nor white again; the detail says what they were",
     "stream_changed": "frames have another size than before",
     "stream_ended": "a source that does not loop reached its end",
+    "stream_asleep": "the plan wants no frames for now, and the camera was closed; the detail says until when",
+    "stream_awake": "the plan wants frames again; the detail says until when",
     "inference_failed": "the model failed on a frame for the first time, or in another way; the detail says how",
     "provider_fallback": "another execution provider than the one asked for runs the model",
     "outbox_reset": "the outbox could not be read; it was set aside and a new one begun",

@@ -28,6 +28,8 @@ EVENT_WORDS = {
     "picture_well": "The picture is well again",
     "stream_changed": "The pictures have another size than before",
     "stream_ended": "The recording came to its end",
+    "stream_asleep": "The camera went to sleep, as planned",
+    "stream_awake": "The camera woke up, as planned",
     "inference_failed": "The model failed on a frame",
     "provider_fallback": "Another processor than asked for runs the model",
     "outbox_reset": "The outbox was unreadable; a new one was begun",

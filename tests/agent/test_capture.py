@@ -680,9 +680,14 @@ def test_waits_between_attempts_grow_to_their_limit():
     assert [backoff.ceiling_s(attempt) for attempt in (0, 1, 2, 5, 6, 7, 10_000)] == [1, 2, 4, 32, 60, 60, 60]
 
 
-def test_a_slow_rate_stretches_the_deadline():
-    assert Watched(synthetic(), fps=0.1).capture._supervisor._plan.deadline_s == pytest.approx(30)
-    assert Watched(synthetic(), fps=10).capture._supervisor._plan.deadline_s == pytest.approx(10)
+def test_a_slow_rate_is_no_silence(tmp_path):
+    """Between two frames of a slow plan nothing is due; a camera that blocks is found when its frame is overdue."""
+    watched = Watched(scripted(tmp_path, "frame block", "frame end"), fps=0.5, deadline_s=0.5, open_deadline_s=10)
+    came = []
+    watched.watch(lambda _frame: came.append(time.monotonic()))
+    assert watched.events() == ["camera_stalled", "camera_back", "stream_ended"]
+    assert came[1] - came[0] > 2 + 0.5, "two seconds until it was due, and the deadline"
+    assert watched.detail("camera_stalled") == "did not give a frame within 0.5 s"
 
 
 def test_a_stream_that_the_progress_file_does_not_know_is_refused():

@@ -1,8 +1,10 @@
 """A source that does what it is told, for the tests of `agent.capture`: it runs in real capture processes."""
 
 import os
+import queue
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -109,3 +111,46 @@ class Scripted:
 
 def _raise(error):
     raise error
+
+
+class Buffered:
+    """A live camera with four buffers, as V4L2 has them: full, they wait, and what is read is the oldest of them.
+
+    A frame's first eight bytes say when it was made, in ms of the monotonic clock.
+    """
+
+    class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+        """The first frames after opening are dark, as of a camera that looks for its exposure."""
+
+        fps: float = 20.0
+        dark_s: float = 0.0
+
+    live = True
+
+    def __init__(self, target, options):
+        self._folder = Path(target)
+        self._options = options
+
+    def __enter__(self):
+        with (self._folder / "opened").open("a") as file:
+            file.write(f"{time.monotonic()}\n")
+        self._opened_s = time.monotonic()
+        self._full = queue.Queue(4)
+        threading.Thread(target=self._make, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        with (self._folder / "closed").open("a") as file:
+            file.write(f"{time.monotonic()}\n")
+
+    def _make(self):
+        while True:
+            time.sleep(1 / self._options.fps)
+            self._full.put(time.monotonic())
+
+    def read(self):
+        made_s = self._full.get()
+        bright = made_s - self._opened_s >= self._options.dark_s
+        pixels = np.full((32, 48, 3), 200 if bright else 5, np.uint8)
+        pixels[0, :8, 0] = np.frombuffer(np.int64(made_s * 1000).tobytes(), np.uint8)
+        return pixels
