@@ -27,6 +27,7 @@ region          the part of the picture that the model sees
 preparing       frame to input tensor, in one pass
 classnames/     names for models that bring none
 decoders/       outputs to detections: a protocol, and one file per model family
+gate            which frames need no look: the scene is still
 loop            frame to observation: one hand or more for each stream
 turns           which stream may look now
 books           every frame's outcome, and the windows that sum them up

@@ -49,6 +49,19 @@ class PreparationSettings(Struct, frozen=True, forbid_unknown_fields=True):
     smooth: bool | None = None
 
 
+class GateSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """When the model need not look.
+
+    Attributes:
+        change: Share of the picture that must have changed for a frame to be looked at, such as 0.01; None to look at
+            every frame.
+        every_s: A frame is looked at after so many seconds anyway.
+    """
+
+    change: Share | None = None
+    every_s: Seconds = 10.0
+
+
 class StreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """One camera with one model.
 
@@ -70,6 +83,7 @@ class StreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
             `[0, 0.5, 1, 1]` for its lower half; None for all.
         masks: What nobody sees: a list of polygons, each a list of corners `[x, y]` in shares of the picture, painted
             over in grey before a frame leaves its capture process.
+        gate: When the model need not look: on a scene that has not changed since it last did.
         deadline_s: Silence in seconds after which the source is reopened.
         retry_s_max: Longest wait in seconds between two attempts to open the source.
         frozen_s: Seconds of the same live picture after which it counts as frozen and the source is reopened; 0 for
@@ -94,6 +108,7 @@ class StreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
     preparation: PreparationSettings = PreparationSettings()
     region: tuple[Share, Share, Share, Share] | None = None
     masks: list[list[Point]] = []  # msgspec copies it
+    gate: GateSettings = GateSettings()
     deadline_s: Seconds = 10.0
     retry_s_max: Seconds = 60.0
     frozen_s: Annotated[float, Meta(ge=0, le=86_400)] = 300.0

@@ -13,6 +13,7 @@ from threading import Event, Lock, Thread
 from agent.books import Book, Look
 from agent.capture import Capture, Frame
 from agent.clock import Clock
+from agent.gate import Gate
 from agent.model import Looker
 from agent.seal import Journal
 from agent.turns import Turns
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 _ROOM_S = 0.5
 
 Glance = Callable[[Frame], None]
-"""Called with each frame after it was looked at: the snapshots' chance."""
+"""Called with each frame after it was looked at, or need not be: the snapshots' chance."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Work:
         clock: The agent's.
         glance: The snapshots' chance.
         turns: Of the model, which other streams may share.
+        gate: Says which frames need no look; None to look at each.
     """
 
     capture: Capture
@@ -45,6 +47,7 @@ class Work:
     clock: Clock
     glance: Glance
     turns: Turns
+    gate: Gate | None = None
 
 
 def run(work: Work, lookers: Sequence[Looker], stop: Event) -> None:
@@ -101,9 +104,13 @@ class _Hands:
                     return False
                 turn.enter_context(self._work.turns.taken_by(self._work.book.stream))
                 frame = self._work.capture.take()
+                still = frame is not None and self._still(frame)
             if frame is not None:
                 try:
-                    self._keep(frame, observe(frame, looker, self._work.clock))
+                    if still:
+                        self._pass(frame)
+                    else:
+                        self._keep(frame, observe(frame, looker, self._work.clock))
                 finally:
                     frame.release()
         return True
@@ -115,9 +122,21 @@ class _Hands:
                 return False
         return True
 
+    def _still(self, frame: Frame) -> bool:
+        """Whether the frame need not be looked at; asked in the order of frames, whoever looks at them."""
+        return self._work.gate is not None and self._work.gate.still(frame.pixels, frame.captured_boot_ns)
+
+    def _pass(self, frame: Frame) -> None:
+        """Book a frame that is not looked at; the snapshots may have it all the same."""
+        self._work.book.settle(frame.number, frame.number, "gated")
+        with self._keeping:
+            self._work.glance(frame)
+
     def _keep(self, frame: Frame, look: Look) -> None:
         """Book a look, tell what changed, and let the snapshots have the frame."""
         self._work.book.look(look)
+        if look.error and self._work.gate is not None:
+            self._work.gate.forget()
         with self._keeping:
             if look.error != self._failure and look.frame > self._failed_at:
                 self._failure, self._failed_at = look.error, look.frame

@@ -22,6 +22,7 @@ from agent.books import RUNS_IN_A_BATCH_MAX, Book
 from agent.capture import Backoff, Capture, Frame
 from agent.clock import Clock
 from agent.config import Settings, StreamSettings
+from agent.gate import Gate
 from agent.glance import Glancer
 from agent.model import Model
 from agent.openwindows import OpenWindows, left_by
@@ -189,8 +190,9 @@ class Agent:
             threads = []
             captures = []
             for stream, book in zip(self._streams, books, strict=True):
-                capture = stack.enter_context(self._capture(stream, book, progress))
-                work = partial(self._loop, stream, capture, book, glancer, stop)
+                gate = _gate(stream.settings)
+                capture = stack.enter_context(self._capture(stream, book, progress, gate))
+                work = partial(self._loop, stream, capture, book, glancer, gate, stop)
                 threads.append(threading.Thread(target=work, name=f"loop-{stream.name}", daemon=True))
                 captures.append(capture)
             glancer.start()
@@ -216,11 +218,13 @@ class Agent:
                 waiting = (snapshots.waiting, snapshots.dropped)
                 self._journal.tell(vitals.read(self._outbox.waiting(), waiting, uplink.reconnects))
 
-    def _capture(self, stream: Stream, book: Book, progress: Progress) -> Capture:
+    def _capture(self, stream: Stream, book: Book, progress: Progress, gate: Gate | None) -> Capture:
         def tell(name: str, detail: str) -> None:
             if name == "stream_ended":  # what else happens to a camera, the capture logs
                 log.info("stream %s: ended %s", stream.name, detail)
             self._journal.event(name, detail, stream.name)
+            if gate is not None:  # after whatever happened to a camera, the model looks
+                gate.forget()
 
         return Capture(
             stream.name,
@@ -238,14 +242,22 @@ class Agent:
             on_settled=book.settle,
         )
 
-    def _loop(self, stream: Stream, capture: Capture, book: Book, glancer: Glancer, stop: threading.Event) -> None:
+    def _loop(  # what one stream is made of
+        self,
+        stream: Stream,
+        capture: Capture,
+        book: Book,
+        glancer: Glancer,
+        gate: Gate | None,
+        stop: threading.Event,
+    ) -> None:
         settings = stream.settings
 
         def glance(frame: Frame) -> None:
             glancer.look(stream.name, frame, settings.snapshot_s, settings.snapshot_width)
 
         try:
-            work = loop.Work(capture, book, self._journal, self._clock, glance, stream.turns)
+            work = loop.Work(capture, book, self._journal, self._clock, glance, stream.turns, gate)
             loop.run(work, [stream.model.looker(settings.region) for _ in range(stream.hands)], stop)
         except Exception:
             # Systemd starts the agent again; going on without this stream would look like health.
@@ -323,6 +335,13 @@ def previous(ended: Ended, captured: Captured | None, boot_id: str) -> Previous:
         exact=ended.epoch == 0 or (told is not None and told.boot_id == boot_id),
         streams=tails,
     )
+
+
+def _gate(settings: StreamSettings) -> Gate | None:
+    """A stream's gate, if it has one."""
+    if settings.gate.change is None:
+        return None
+    return Gate(settings.gate.change, settings.gate.every_s, settings.region)
 
 
 def _how(told: Previous) -> str:

@@ -91,6 +91,8 @@ WRONG = {
     "region: [0, 0, 2, 1]": "region[2]': expected a number <= 1.0, got 2",
     "region: [0.5, 0, 0.5, 1]": "region' must be left, top, right, bottom with left < right and top < bottom, got "
     "[0.5, 0.0, 0.5, 1.0]",
+    "gate: {change: 2}": "gate.change': expected a number <= 1.0, got 2",
+    "gate: {every_s: 0}": "gate.every_s': expected a number > 0.0, got 0",
     "masks: [[[0, 0], [1, 1]]]": "masks[0]' must have 3 corners or more, got [[0.0, 0.0], [1.0, 1.0]]",
     "masks: [[[0, 0], [1, 1], [2, 0]]]": "masks[0][2][0]': expected a number <= 1.0, got 2",
 }

@@ -1,4 +1,4 @@
-"""Masks and regions in the real agent process."""
+"""Masks, regions and the gate in the real agent process."""
 
 import os
 import sqlite3
@@ -95,3 +95,39 @@ def test_the_model_sees_its_region_and_boxes_lie_in_the_whole_picture(tmp_path: 
         (box,) = seen.detections
         assert (box.x2 - box.x1) / SCALE == pytest.approx(0.5 * GREY / 255, abs=0.002)
         assert (box.x1 + box.x2) / 2 / SCALE == pytest.approx(0.25, abs=0.002)
+
+
+def clip(folder: Path, greys: list[int]) -> str:
+    """A folder of pictures, each of one grey, as a source."""
+    (folder / "clip").mkdir()
+    for number, grey in enumerate(greys):
+        assert cv2.imwrite(str(folder / f"clip/{number}.png"), np.full((48, 64, 3), grey, np.uint8))
+    return "source: {files: clip/}"
+
+
+def test_what_is_gated_is_booked_and_all_adds_up(tmp_path: Path) -> None:
+    greys = [50] * 10 + [200] * 10 + [50] * 10
+    work(tmp_path, f"{clip(tmp_path, greys)}, gate: {{change: 0.01, every_s: 600}}")
+    outcomes, observations = sealed(tmp_path)
+    assert outcomes == {"ok": 3, "gated": 27}
+    assert [seen.frame for seen in observations] == [1, 11, 21]
+
+
+def test_each_start_looks_at_its_first_frame(tmp_path: Path) -> None:
+    stream = f"{clip(tmp_path, [50] * 5)}, gate: {{change: 0.01, every_s: 600}}"
+    for starts in (1, 2):
+        work(tmp_path, stream)
+        outcomes, _ = sealed(tmp_path)
+        assert outcomes == {"ok": starts, "gated": 4 * starts}
+
+
+def test_a_moving_scene_passes_the_gate(tmp_path: Path) -> None:
+    work(tmp_path, "source: {synthetic: test, count: 30}, gate: {change: 0, every_s: 600}")
+    outcomes, observations = sealed(tmp_path)
+    assert outcomes.total() == 30
+    assert outcomes["ok"] == len(observations) > 1
+
+
+def test_without_a_gate_every_frame_is_looked_at(tmp_path: Path) -> None:
+    work(tmp_path, clip(tmp_path, [50] * 10))
+    assert sealed(tmp_path)[0] == {"ok": 10}

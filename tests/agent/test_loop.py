@@ -14,6 +14,7 @@ from agent.books import Book
 from agent.capture import Capture, Frame, Progress
 from agent.clock import Clock
 from agent.decoders import Array
+from agent.gate import Gate
 from agent.loop import Work, observe, run
 from agent.model import Looker, Model
 from agent.seal import Journal
@@ -79,6 +80,32 @@ def test_every_frame_of_a_source_is_looked_at_and_a_failure_told_once(
     assert glances == list(range(1, 9))
     told = journal.cut(clock.boot_ns())
     assert [(event.name, event.detail) for event in told] == [("inference_failed", "ValueError: boom")]  # type: ignore[union-attr]  # events only
+
+
+def test_a_still_scene_is_gated_until_the_model_fails(looker: Looker, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, decode, glances = Clock(), looker.decode, []
+    looked = iter(range(1, 100))
+
+    def sometimes(*args):
+        if next(looked) <= 2:
+            raise ValueError("boom")
+        return decode(*args)
+
+    monkeypatch.setattr(looker, "decode", sometimes)
+    source = sources.resolve({"synthetic": "test", "count": 9, "width": 64, "height": 64}, Path())
+    book = Book("cam0", MAKER, "detect", 60, clock.boot_ns())
+    with Capture("cam0", source, None, Progress.in_memory(["cam0"]), clock, on_settled=book.settle) as capture:
+        gate = Gate(1.0, 3600)  # a change of everything, which never comes
+        work = Work(capture, book, Journal(clock), clock, lambda frame: glances.append(frame.number), Turns(), gate)
+        run(work, [looker], Event())
+    cut = book.cut(clock.boot_ns())
+    assert cut is not None
+    assert [(r.outcome, r.first, r.last) for r in cut.runs.outcomes] == [
+        ("failed", 1, 2),
+        ("ok", 3, 3),
+        ("gated", 4, 9),
+    ]
+    assert glances == list(range(1, 10)), "the snapshots have those, too"
 
 
 def test_several_hands_look_at_every_frame_once_and_at_the_same_time(
