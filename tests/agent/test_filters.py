@@ -1,4 +1,4 @@
-"""Masks, regions and the gate in the real agent process."""
+"""What a stream filters, in the real agent process."""
 
 import os
 import sqlite3
@@ -26,18 +26,23 @@ EDGE = 10
 """Pixels on either side of an edge that JPEG smears."""
 
 
-def work(folder: Path, stream: str) -> None:
-    """Let the agent watch a stream to its end, with nobody to send it to: all stays in its state folder."""
+def start(folder: Path, stream: str) -> subprocess.CompletedProcess[str]:
+    """Run the agent on a stream to its end, with nobody to send to: all stays in its state folder."""
     greymodel.save(folder / "grey.onnx")
     (folder / "agent.yaml").write_text(
         "broker: {url: 'mqtt://127.0.0.1:1'}\nseal_s: 0.2\ndrain_s: 0\n"
         f"streams: [{{name: cam0, model: grey.onnx, snapshot_s: 0.01, {stream}}}]\n"
     )
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests/plugins"), str(ROOT / "tests/agent/sources")])
-    done = subprocess.run(
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests/plugins")])
+    return subprocess.run(
         [sys.executable, "-m", "agent", "run", "--config", "agent.yaml"],
         cwd=folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
+
+
+def work(folder: Path, stream: str) -> None:
+    """The same, which must go well."""
+    done = start(folder, stream)
     assert done.returncode == 0, done.stderr
 
 
@@ -131,3 +136,24 @@ def test_a_moving_scene_passes_the_gate(tmp_path: Path) -> None:
 def test_without_a_gate_every_frame_is_looked_at(tmp_path: Path) -> None:
     work(tmp_path, clip(tmp_path, [50] * 10))
     assert sealed(tmp_path)[0] == {"ok": 10}
+
+
+def test_a_class_counts_from_a_score_of_its_own(tmp_path: Path) -> None:
+    """The model sees `grey` with 0.9, always."""
+    work(tmp_path, f"{clip(tmp_path, [200] * 5)}, scores: {{grey: 0.95}}")
+    assert [seen.detections for seen in sealed(tmp_path)[1]] == [()] * 5
+
+
+def test_an_agent_with_scores_of_an_unknown_class_does_not_start(tmp_path: Path) -> None:
+    done = start(tmp_path, "source: {synthetic: test, count: 5}, scores: {gray: 0.5}")
+    assert done.returncode == 2
+    assert "'streams[0].model'" in done.stderr
+    assert "'scores' names the class 'gray', which it does not have; it has 2 classes, such as 'grey'" in done.stderr
+
+
+def test_the_picture_is_prepared_as_the_stream_says(tmp_path: Path) -> None:
+    """A scale of half the usual makes all half as bright, and the box half as wide."""
+    work(tmp_path, f"{clip(tmp_path, [200] * 3)}, preparation: {{fit: stretch, scale: {0.5 / 255}}}")
+    for seen in sealed(tmp_path)[1]:
+        (box,) = seen.detections
+        assert (box.x2 - box.x1) / SCALE == pytest.approx(0.5 * 200 / 255, abs=0.002)
