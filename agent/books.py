@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agent.decoders import Found, Task
+from agent.dues import Due, Dues, State
 from shared.histogram import BINS, Histogram
 from shared.records import (
     SCALE,
@@ -82,6 +83,7 @@ class Tally:
     frames_with: Counter[int] = field(default_factory=Counter)
     detections_of: Counter[int] = field(default_factory=Counter)
     top_of: Counter[int] = field(default_factory=Counter)
+    begun: Due = field(default_factory=lambda: Due(None, 0))
 
     def settle(self, first: int, last: int, outcome: Outcome) -> None:
         """Count frames that had an outcome."""
@@ -118,8 +120,9 @@ class Tally:
         else:
             self.none += 1
 
-    def window(self, stream: str, maker: Maker, end_boot_ns: int) -> Window:
-        """The finished window; its age is set at sealing."""
+    def window(self, stream: str, maker: Maker, end_boot_ns: int, due: Due) -> Window:
+        """The finished window, with what was due by its end; its age is set at sealing."""
+        frames = None if due.frames is None or self.begun.frames is None else due.frames - self.begun.frames
         return Window(
             stream=stream,
             maker=maker,
@@ -135,6 +138,8 @@ class Tally:
                 ClassCount(id_, self.frames_with[id_], self.detections_of[id_], self.top_of[id_])
                 for id_ in sorted(self.frames_with.keys() | self.top_of.keys())
             ),
+            planned=frames,
+            asleep=(due.asleep_ns - self.begun.asleep_ns) // TICK_NS,
         )
 
 
@@ -150,6 +155,8 @@ class Book:
         start_boot_ns: int,
         runs_max: int = RUNS_IN_A_BATCH_MAX,
         scores: Mapping[int, float] | None = None,
+        *,
+        period_s: float | None = None,
     ) -> None:
         self.stream = stream
         self.maker = maker
@@ -162,7 +169,16 @@ class Book:
         self._runs_max = runs_max
         self._left_over = False
         self._looks: dict[int, Look] = {}
-        self._tallies = [Tally(seconds, start_boot_ns) for seconds in sorted({window_s, HOUR_S})]
+        self._dues = Dues(None if period_s is None else max(1, round(period_s * 1e9)))
+        self._tallies = [self._tally(seconds, start_boot_ns) for seconds in sorted({window_s, HOUR_S})]
+
+    def _tally(self, seconds: int, start_boot_ns: int) -> Tally:
+        return Tally(seconds, start_boot_ns, begun=self._dues.until(start_boot_ns))
+
+    def switch(self, state: State, boot_ns: int) -> None:
+        """The stream is in this state since `boot_ns`: what is planned follows from it."""
+        with self._lock:
+            self._dues.switch(state, boot_ns)
 
     def settle(self, first: int, last: int, outcome: Outcome) -> None:
         """Book frames that were not looked at."""
@@ -240,16 +256,18 @@ class Book:
                     continue
                 # Late by many windows (a suspended device): one window ends now, not many empty ones.
                 until = due if now_boot_ns < due + tally.seconds * 1_000_000_000 and not end else now_boot_ns
-                closed.append((tally.start_boot_ns, tally.window(self.stream, self.maker, until)))
-                self._tallies[index] = Tally(tally.seconds, until)
+                closed.append((tally.start_boot_ns, self._window(tally, until, until)))
+                self._tallies[index] = self._tally(tally.seconds, until)
         return closed
 
-    def open_windows(self) -> list[tuple[int, Window]]:
-        """The windows in the making, as they stand: (start, window) pairs."""
+    def open_windows(self, now_boot_ns: int) -> list[tuple[int, Window]]:
+        """The windows in the making, as they stand: (start, window) pairs, of those in which anything was."""
         with self._lock:
-            return [
-                (t.start_boot_ns, t.window(self.stream, self.maker, t.start_boot_ns)) for t in self._tallies if t.last
-            ]
+            windows = [(t.start_boot_ns, self._window(t, t.start_boot_ns, now_boot_ns)) for t in self._tallies]
+        return [(start, window) for start, window in windows if window.last or window.planned or window.asleep]
+
+    def _window(self, tally: Tally, end_boot_ns: int, due_boot_ns: int) -> Window:
+        return tally.window(self.stream, self.maker, end_boot_ns, self._dues.until(due_boot_ns))
 
 
 def window_end(start_boot_ns: int, seconds: int, offset_ns: int | None) -> int:

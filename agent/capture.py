@@ -341,7 +341,7 @@ class Capture:
             timetable,
             clock,
             self._inbox.put_event,
-            on_switch or (lambda _awake, _boot_ns: None),
+            on_switch or (lambda _state, _boot_ns: None),
         )
         self._supervisor = _Supervisor(self._plan, duty, progress, clock, self._inbox)
         self._thread = threading.Thread(target=self._supervisor.run, name=f"capture-{stream}", daemon=True)
@@ -571,13 +571,11 @@ class _Supervisor:
         if trouble is None:
             self._inbox.put_event("stream_ended", child.ending or f"after {frames_text(self._seen)}")
             return None
-        if trouble is _PAUSE:
-            return math.inf
         if trouble.name == "picture_frozen":
             _log.info("%s: opened again: %s", self._plan.stream, trouble.detail)
-        else:
+        elif trouble is not _PAUSE:
             self._outage.begin(trouble)
-        return child.worked_s
+        return math.inf if trouble is _PAUSE else child.worked_s
 
     def _still_held(self) -> str:
         """What to say while the kernel holds so many processes that another one would only join them."""

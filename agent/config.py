@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from agent import sources
+from agent import sources, timetable
 from agent.decoders import DECODERS, Thresholds
+from agent.sun import Place
+from agent.timetable import Timetable
 from shared import configdoc, configfile, mqtt
 from shared.configfile import ConfigError
 from shared.mqtt import BrokerSettings
@@ -70,6 +72,9 @@ class StreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
         source: One key names the kind of source and its target, the others are its options.
         model: Path of the ONNX file, relative to the configuration file.
         fps: Frames a second to capture at most; None for as many as come.
+        every: The same as time between frames, for slow plans: seconds, or text such as `10 min`; up to `1 d`.
+        between: When to capture, as local times: `["06:00-20:30"]`, `["sunrise-30min-sunset"]`, over midnight too;
+            empty for always.
         score: Detections below this score do not count.
         scores: The same for single classes, by name or id: `{person: 0.6, dog: 0.4}`.
         iou: IoU threshold of the non-maximum suppression, for models that do not end in their own.
@@ -97,6 +102,8 @@ class StreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
     source: dict[str, object]
     model: str
     fps: Rate | None = None
+    every: float | str | None = None
+    between: list[str] = []  # msgspec copies it
     score: Share = 0.25
     scores: dict[str, Share] = {}  # msgspec copies it
     iou: Share = 0.45
@@ -115,6 +122,18 @@ class StreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
     blank_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
     snapshot_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
     snapshot_width: Annotated[int, Meta(ge=64, le=4096)] = 640
+
+
+class LocationSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the device stands.
+
+    Attributes:
+        latitude: In degrees, north is positive.
+        longitude: In degrees, east is positive.
+    """
+
+    latitude: Annotated[float, Meta(ge=-90, le=90)]
+    longitude: Annotated[float, Meta(ge=-180, le=180)]
 
 
 class OutboxSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -140,6 +159,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         device: Slug of the device, unique within its site.
         streams: One camera with one model each; at least one.
         broker: How to reach it.
+        location: Where the device stands, for plans by the sun: `{latitude: 52.5, longitude: 13.4}`. It is told to
+            nobody.
+        time_zone: Of the plans' times, such as Europe/Berlin; empty for the device's own.
         state_dir: Where outbox and pictures wait, relative to the configuration file.
         providers: ONNX Runtime execution providers, best first; empty for the CPU.
         threads: Threads of a model; 0 for as many as the device has cores.
@@ -158,6 +180,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     device: str = "my-device"
     streams: list[StreamSettings] = []  # msgspec copies it
     broker: BrokerSettings = BrokerSettings()
+    location: LocationSettings | None = None
+    time_zone: str = ""
     state_dir: str = "vigie-state"
     providers: list[str] = []  # msgspec copies it
     threads: Annotated[int, Meta(ge=0, le=256)] = 1
@@ -192,10 +216,15 @@ def checked(settings: Settings, path: Path) -> Settings:
     except ValueError as error:
         where = str(error).replace("'", "'broker.", 1)
         raise ConfigError(f"{path}: {where}") from error
+    try:
+        timetable.zone(settings.time_zone)
+    except ValueError as error:
+        raise ConfigError(f"{path}: 'time_zone' {error}") from error
     if not settings.streams:
         raise ConfigError(f"{path}: 'streams' must name at least one stream: {{name: cam0, source: …, model: …}}")
     for index, stream in enumerate(settings.streams):
         _check_stream(path, f"streams[{index}]", stream)
+        _check_plan(path, f"streams[{index}]", settings, stream)
     names = [stream.name for stream in settings.streams]
     for name in names:
         if names.count(name) > 1:
@@ -217,6 +246,28 @@ def _check_stream(path: Path, key: str, stream: StreamSettings) -> None:
     if stream.decoder is not None and stream.decoder not in DECODERS:
         raise ConfigError(f"{path}: '{key}.decoder' must be one of {', '.join(DECODERS)}, got '{stream.decoder}'")
     _check_shapes(path, key, stream)
+
+
+def _check_plan(path: Path, key: str, settings: Settings, stream: StreamSettings) -> None:
+    """When to capture must be said once, and in a way that can be followed."""
+    if stream.fps is not None and stream.every is not None:
+        raise ConfigError(
+            f"{path}: '{key}': 'fps' and 'every' say the same in two ways, got {stream.fps:g} and {stream.every!r}; "
+            "leave one out"
+        )
+    try:
+        period_s(stream)
+    except ValueError as error:
+        raise ConfigError(f"{path}: '{key}.every' {error}") from error
+    for index, text in enumerate(stream.between):
+        _check_range(path, f"{key}.between[{index}]", settings, text)
+
+
+def _check_range(path: Path, key: str, settings: Settings, text: str) -> None:
+    try:
+        _timetable(settings, [text])
+    except ValueError as error:
+        raise ConfigError(f"{path}: '{key}' {error}") from error
 
 
 def _check_shapes(path: Path, key: str, stream: StreamSettings) -> None:
@@ -260,6 +311,38 @@ def thresholds(stream: StreamSettings) -> Thresholds:
 def preparation(settings: PreparationSettings) -> dict[str, Any]:
     """What is to be prepared otherwise, as `Model.load` takes it."""
     return {key: value for key, value in msgspec.structs.asdict(settings).items() if value is not None}
+
+
+def period_s(stream: StreamSettings) -> float | None:
+    """Seconds between the frames of a stream; None for as many as come.
+
+    Raises:
+        ValueError: `every` is none.
+    """
+    if stream.every is not None:
+        return timetable.period_s(stream.every)
+    return None if stream.fps is None else 1 / stream.fps
+
+
+def timetable_of(settings: Settings, stream: StreamSettings) -> Timetable | None:
+    """When a stream captures; None for always."""
+    return _timetable(settings, stream.between) if stream.between else None
+
+
+def _timetable(settings: Settings, between: list[str]) -> Timetable:
+    place = None if settings.location is None else Place(settings.location.latitude, settings.location.longitude)
+    return Timetable(between, timetable.zone(settings.time_zone), place)
+
+
+def plan_words(settings: Settings, stream: StreamSettings) -> str:
+    """When a stream captures, for people; nothing where it does so all the time, as fast as it can."""
+    rate = f"every {stream.every:g} s" if isinstance(stream.every, float | int) else f"every {stream.every}"
+    parts = [rate] if stream.every is not None else []
+    if stream.fps is not None:
+        parts.append(f"{stream.fps:g} frames/s")
+    if stream.between:
+        parts.append(f"{' and '.join(stream.between)} ({timetable.zone(settings.time_zone)})")
+    return ", ".join(parts)
 
 
 def redacted(settings: Settings) -> dict[str, object]:

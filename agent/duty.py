@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from agent.clock import Clock
+from agent.dues import State
 from agent.timetable import Timetable
 
 CLOSED_FROM_S = 60.0
@@ -25,8 +26,8 @@ LOOK_S = 1.0
 _NEVER_S = 3600.0
 _TIME_UNKNOWN = "the time is not known yet: captures whatever the plan says"
 
-OnSwitch: TypeAlias = Callable[[bool | None, int], None]
-"""Called with whether the stream is awake now (None: it has ended) and since when, in boot time (ns)."""
+OnSwitch: TypeAlias = Callable[[State, int], None]
+"""Called with a stream's state and since when, in boot time (ns)."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class Duty:
         self._on_switch = on_switch
         self._offset_ns: int | None = None
         self._due_s = self.expected_s
-        self._was_awake: bool | None = None
+        self._state: State = "ended"
 
     @property
     def closes(self) -> bool:
@@ -92,8 +93,9 @@ class Duty:
     def wait_s(self) -> float:
         """Seconds to wait with a closed camera before asking again; 0 for none. Tells when the state changed."""
         awake = self.awake()
-        if awake != self._was_awake:
-            self._change(awake)
+        state: State = "awake" if awake else "asleep"
+        if state != self._state:
+            self._change(state)
         if not awake:
             return LOOK_S
         return min(self.look_s, max(0.0, self._due_s - self._clock.monotonic())) if self.closes else 0.0
@@ -107,7 +109,7 @@ class Duty:
 
     def end(self) -> None:
         """The stream has ended: nothing is wanted any more."""
-        self._on_switch(None, self._clock.boot_ns())
+        self._on_switch("ended", self._clock.boot_ns())
 
     def _wall_ns(self) -> int | None:
         """Wall time as it was learnt last; None while it never was."""
@@ -115,25 +117,25 @@ class Duty:
             self._offset_ns = known[0]
         return None if self._offset_ns is None else self._clock.boot_ns() + self._offset_ns
 
-    def _change(self, awake: bool) -> None:  # noqa: FBT001  # a state, told like this
-        first, self._was_awake = self._was_awake is None, awake
+    def _change(self, state: State) -> None:
+        first, self._state = self._state == "ended", state
         self._due_s = self.expected_s = self._clock.monotonic()
-        self._on_switch(awake, self._clock.boot_ns())
-        detail = self._detail(awake=awake)
-        if first and awake and detail != _TIME_UNKNOWN:
-            return
-        _log.info("stream %s: %s, %s", self._stream, "awake" if awake else "asleep", detail)
-        if awake:
+        self._on_switch(state, self._clock.boot_ns())
+        detail = self._detail(state)
+        if first and state == "awake" and detail != _TIME_UNKNOWN:
+            return  # that a stream which began captures is no news
+        _log.info("stream %s: %s, %s", self._stream, state, detail)
+        if state == "awake":
             self._tell("stream_awake", detail)
         else:
             self._tell("stream_asleep", detail)
 
-    def _detail(self, *, awake: bool) -> str:
+    def _detail(self, state: State) -> str:
         """Until when, or why."""
         wall_ns = self._wall_ns()
         if self._timetable is None:
             return ""
         if wall_ns is None:
             return _TIME_UNKNOWN
-        until_ns = self._timetable.at(wall_ns).until_ns if awake else self._timetable.next_awake_ns(wall_ns)
+        until_ns = self._timetable.at(wall_ns).until_ns if state == "awake" else self._timetable.next_awake_ns(wall_ns)
         return "for more than a year" if until_ns is None else f"until {self._timetable.local(until_ns)}"

@@ -142,7 +142,9 @@ class Sealer:
     def _keep_open(self) -> None:
         if self._kept is not None:
             now = self._clock.boot_ns()
-            self._kept.keep([Open(start, now, window) for book in self._books for start, window in book.open_windows()])
+            self._kept.keep(
+                [Open(start, now, window) for book in self._books for start, window in book.open_windows(now)]
+            )
 
     def _cut(self) -> list[_Sealed]:
         """A summary and a detail batch, as far as there is something to say."""

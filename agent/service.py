@@ -113,6 +113,7 @@ class Agent:
                 self._clock.boot_ns(),
                 RUNS_IN_A_BATCH_MAX // len(self._streams),
                 s.model.scores,
+                period_s=config.period_s(s.settings),
             )
             for s in self._streams
         ]
@@ -229,9 +230,10 @@ class Agent:
         return Capture(
             stream.name,
             stream.source,
-            stream.settings.fps,
+            _fps(stream),
             progress,
             self._clock,
+            timetable=config.timetable_of(self._settings, stream.settings),
             deadline_s=stream.settings.deadline_s,
             hands=stream.hands,
             backoff=Backoff(min(1.0, stream.settings.retry_s_max), stream.settings.retry_s_max),
@@ -240,6 +242,7 @@ class Agent:
             masks=stream.settings.masks,
             on_event=tell,
             on_settled=book.settle,
+            on_switch=book.switch,
         )
 
     def _loop(  # what one stream is made of
@@ -290,7 +293,7 @@ class Agent:
     def _stream_status(self, stream: Stream) -> StreamStatus:
         return StreamStatus(
             source=redact(f"{stream.source.kind}: {stream.source.target}")[:1024],
-            fps=stream.settings.fps,
+            fps=_fps(stream),
             window_s=self._settings.window_s,
             model=stream.model.name,
             version=stream.model.version,
@@ -300,7 +303,14 @@ class Agent:
             family=stream.model.family,
             provider=stream.model.provider,
             requested_provider=stream.model.requested_provider,
+            plan=config.plan_words(self._settings, stream.settings)[:1024],
         )
+
+
+def _fps(stream: Stream) -> float | None:
+    """Frames a second that its plan wants at most."""
+    period_s = config.period_s(stream.settings)
+    return None if period_s is None else 1 / period_s
 
 
 _TIME_FROM = {"synced": "the kernel's clock", "collector": "the collector", "estimated": "an estimate"}

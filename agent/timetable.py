@@ -92,7 +92,7 @@ def _own_zone() -> tzinfo:
             return ZoneInfo(named)
         path = Path("/etc/localtime").resolve()
         with path.open("rb") as file:
-            return ZoneInfo.from_file(file, key="/".join(path.parts).partition("/zoneinfo/")[2] or None)
+            return ZoneInfo.from_file(file, key="/".join(path.parts).partition("/zoneinfo/")[2] or "local time")
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return timezone.utc
 

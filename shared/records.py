@@ -233,6 +233,8 @@ class Window(Struct, frozen=True, tag_field="kind", tag="window"):
         none: Frames with outcome `ok` and no detection (classifier: best score below the threshold).
         histograms: By name of `shared.histogram.BINS`.
         classes: Per class, by class id.
+        planned: Frames that the capture plan wanted in it; None for a plan without a rate, or an older agent.
+        asleep: How much of its length the stream was to be asleep.
     """
 
     stream: Slug
@@ -246,6 +248,8 @@ class Window(Struct, frozen=True, tag_field="kind", tag="window"):
     none: Count
     histograms: Annotated[dict[ShortText, HistogramData], Meta(max_length=64)]
     classes: Annotated[tuple[ClassCount, ...], Meta(max_length=WINDOW_CLASSES_MAX)]
+    planned: Count | None = None
+    asleep: Ticks = 0
 
 
 class Vitals(Struct, frozen=True, tag_field="kind", tag="vitals", omit_defaults=True):
@@ -375,7 +379,7 @@ class Batch(Struct, frozen=True):
 
 
 class StreamStatus(Struct, frozen=True):
-    """A stream in the birth message; `source` has its credentials taken out."""
+    """A stream in the birth message; `source` has its credentials taken out, `plan` says in words when it captures."""
 
     source: Text
     fps: float | None
@@ -389,6 +393,7 @@ class StreamStatus(Struct, frozen=True):
     provider: ShortText = ""
     requested_provider: ShortText = ""
     error: Text = ""
+    plan: Text = ""
 
 
 class Status(Struct, frozen=True):

@@ -1,6 +1,7 @@
 """Every frame gets exactly one outcome, in batches without gaps, and windows add up to the same."""
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 from hypothesis import given
@@ -9,6 +10,9 @@ from hypothesis import strategies as st
 from agent.books import DETECTIONS_IN_A_BATCH_MAX, FRAMES_IN_A_BATCH_MAX, PENDING_MAX, Book, Cut, Look, window_end
 from agent.decoders import Found
 from shared.records import Guess, Maker, Outcome, Run
+
+if TYPE_CHECKING:
+    from agent.dues import State
 
 MAKER = Maker("ripeness", "1.0.0", "a" * 64, "b" * 12, 0.25, 0.45)
 SECOND = 1_000_000_000
@@ -30,6 +34,10 @@ def a_look(frame: int, *detections: tuple[int, float], error: str = "", width: i
 
 def a_book(task: str = "detect", window_s: int = 10) -> Book:
     return Book("cam0", MAKER, task, window_s, start_boot_ns=0)  # type: ignore[arg-type]  # a Task
+
+
+def a_planned_book(period_s: float | None) -> Book:
+    return Book("cam0", MAKER, "detect", 10, 0, period_s=period_s)
 
 
 def settle(book: Book, frame: int, outcome: Outcome) -> None:
@@ -199,10 +207,41 @@ def test_a_batch_has_a_limit_of_runs() -> None:
 
 def test_windows_in_the_making_are_told_as_they_stand() -> None:
     book = a_book()
-    assert book.open_windows() == [], "nothing to keep yet"
+    assert book.open_windows(0) == [], "nothing to keep yet"
     book.look(a_look(1, (2, 0.9)))
-    minute, hour = book.open_windows()
+    minute, hour = book.open_windows(0)
     assert (minute[0], minute[1].seconds, hour[1].seconds) == (0, 10, 3600)
     assert minute[1].outcomes == {"ok": 1}
     book.look(a_look(2))
     assert minute[1].outcomes == {"ok": 1}, "what was told does not change"
+
+
+def test_a_window_says_what_was_planned_and_how_long_it_slept() -> None:
+    """Frames are due from waking on, one each period; the sums of the windows are those of the hour."""
+    book = a_planned_book(2.0)
+    changes: dict[int, State] = {0: "awake", 5: "asleep", 25: "awake", 28: "ended"}
+    windows = []
+    for second in range(41):
+        if second in changes:
+            book.switch(changes[second], second * SECOND)
+        windows += [window for _, window in book.roll(second * SECOND, None)]
+    assert [(window.planned, window.asleep) for window in windows] == [
+        (3, 500_000),
+        (0, 1_000_000),
+        (2, 500_000),
+        (0, 0),
+    ]
+    _, (_, hour) = book.roll(40 * SECOND, None, end=True)
+    assert (hour.planned, hour.asleep) == (5, 2_000_000)
+
+
+def test_without_a_rate_nothing_can_be_said_of_what_was_planned() -> None:
+    book = a_planned_book(None)
+    book.switch("awake", 0)
+    assert book.roll(10 * SECOND, None)[0][1].planned is None
+
+
+def test_a_camera_that_never_came_has_a_window_worth_keeping() -> None:
+    book = a_planned_book(1.0)
+    book.switch("awake", 0)
+    assert [window.planned for _, window in book.open_windows(5 * SECOND)] == [5, 5]

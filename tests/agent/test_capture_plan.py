@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -16,6 +16,9 @@ from agent.clock import Clock
 from agent.sources import resolve
 from agent.timetable import Timetable
 from shared.records import TimeQuality
+
+if TYPE_CHECKING:
+    from agent.dues import State
 
 CAMERAS = Path(__file__).parent / "sources"
 PATIENCE_S = 30
@@ -55,7 +58,7 @@ class Watched:
         self.events: list[str] = []
         self.frames: list[tuple[float, Any]] = []
         self.settled: list[tuple[int, int, str]] = []
-        self.switches: list[bool | None] = []
+        self.switches: list[State] = []
         self.capture = Capture(
             "cam0",
             source,
@@ -65,7 +68,7 @@ class Watched:
             backoff=Backoff(0.001, 0.01),
             on_event=lambda name, _detail: self.events.append(name),
             on_settled=lambda *settled: self.settled.append(settled),
-            on_switch=lambda awake, _boot_ns: self.switches.append(awake),
+            on_switch=lambda state, _boot_ns: self.switches.append(state),
             **options,
         )
         self._thread = threading.Thread(target=self._take)
@@ -118,7 +121,7 @@ def test_asleep_there_is_no_capture_process_and_no_frame(tmp_path) -> None:
         until(lambda: len(watched.frames) > seen, "frames in the morning")
         assert watched.frames[-1][0] - morning < 15
     assert watched.events == ["stream_asleep", "stream_awake"]
-    assert watched.switches == [True, False, True, None]
+    assert watched.switches == ["awake", "asleep", "awake", "ended"]
     outcomes = len(watched.frames) + sum(last - first + 1 for first, last, _ in watched.settled)
     assert outcomes == watched.progress.counter("cam0").value
     assert {outcome for _, _, outcome in watched.settled} <= {"skipped"}

@@ -111,3 +111,65 @@ def test_masks_fit_into_the_message_that_tells_of_them(tmp_path: Path) -> None:
         load(tmp_path, f"masks: [[{corners}]]")
     (stream,) = load(tmp_path, f"masks: [[{corners.rpartition(', [')[0]}]]").streams
     assert len(msgspec.msgpack.encode(stream.masks)) < MESSAGE_BYTES / 2
+
+
+PLANS = [
+    (
+        "fps: 5, every: 10 min",
+        "'streams[0]': 'fps' and 'every' say the same in two ways, got 5 and '10 min'; leave one",
+    ),
+    (
+        "every: soon",
+        "'streams[0].every' must be seconds, or a number with ms, s, min, h or d such as '10 min', got 'soon'",
+    ),
+    ("every: 0", "'streams[0].every' must be 0.001 s to 1 d, got 0"),
+    ("every: [1]", "'streams[0].every': expected a number or text or nothing, got [1]"),
+    ("between: 6-8", "'streams[0].between': expected a list, got '6-8'"),
+    (
+        "between: ['06:00-20:00', 6 to 8]",
+        "'streams[0].between[1]' must be two times of the day such as '06:00-20:30', or of the sun such as 'sunrise",
+    ),
+    (
+        "between: [sunrise-sunset]",
+        "'streams[0].between[0]' needs 'location' of the agent, with latitude and longitude, got 'sunrise-sunset'",
+    ),
+]
+
+
+def load_plan(tmp_path: Path, plan: str, extra: str = "") -> Settings:
+    path = tmp_path / "agent.yaml"
+    path.write_text(f"{extra}\nstreams:\n  - {{name: cam0, source: {{synthetic: any}}, model: m.onnx, {plan}}}\n")
+    return config.load(path)
+
+
+@pytest.mark.parametrize(("plan", "message"), PLANS)
+def test_a_plan_that_cannot_be_followed_says_why(tmp_path: Path, plan: str, message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_plan(tmp_path, plan)
+    assert str(raised.value).startswith(f"{tmp_path / 'agent.yaml'}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ("time_zone: Moon", "'time_zone' must name a time zone such as Europe/Berlin, got 'Moon'"),
+        ("location: {latitude: 91, longitude: 0}", "'location.latitude': expected a number <= 90"),
+        ("location: {latitude: 50}", "'location.longitude' is missing"),
+    ],
+)
+def test_a_place_that_is_none_is_named(tmp_path: Path, extra: str, message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_plan(tmp_path, "fps: 1", extra)
+    assert message in str(raised.value)
+
+
+def test_a_plan_is_told_in_words(tmp_path: Path) -> None:
+    place = "location: {latitude: 52.5, longitude: 13.4}\ntime_zone: Europe/Berlin"
+    settings = load_plan(tmp_path, "every: 10 min, between: [sunrise-30min-sunset]", place)
+    (stream,) = settings.streams
+    assert config.period_s(stream) == 600
+    assert config.timetable_of(settings, stream) is not None
+    assert config.plan_words(settings, stream) == "every 10 min, sunrise-30min-sunset (Europe/Berlin)"
+    (plain,) = load_plan(tmp_path, "fps: 4").streams
+    assert (config.period_s(plain), config.timetable_of(settings, plain)) == (0.25, None)
+    assert config.plan_words(settings, plain) == "4 frames/s"

@@ -1,5 +1,6 @@
 """What the plan wants now, with a clock that tests set: unknown at first, jumping, passing."""
 
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -7,6 +8,9 @@ from setclock import SECOND, SetClock
 
 from agent.duty import CLOSED_FROM_S, LOOK_S, Duty
 from agent.timetable import Timetable
+
+if TYPE_CHECKING:
+    from agent.dues import State
 
 MIDNIGHT = 1_779_840_000 * SECOND
 """27 May 2026, 00:00 UTC."""
@@ -19,7 +23,7 @@ class Told:
     def __init__(self, period_s: float | None = None, between: tuple[str, ...] = ("06:00-20:00",)) -> None:
         self.clock = SetClock()
         self.events: list[tuple[str, str]] = []
-        self.switches: list[tuple[bool | None, int]] = []
+        self.switches: list[tuple[State, int]] = []
         table = Timetable(between, ZoneInfo("UTC")) if between else None
         self.duty = Duty(
             "cam0",
@@ -27,7 +31,7 @@ class Told:
             table,
             self.clock,
             lambda name, detail: self.events.append((name, detail)),
-            lambda awake, boot_ns: self.switches.append((awake, boot_ns)),
+            lambda state, boot_ns: self.switches.append((state, boot_ns)),
         )
 
 
@@ -36,7 +40,7 @@ def test_without_a_plan_there_is_nothing_to_wait_for_or_to_tell() -> None:
     assert told.duty.wait_s() == 0
     assert told.duty.awake()
     assert told.events == []
-    assert told.switches == [(True, told.clock.boot_ns())]
+    assert told.switches == [("awake", told.clock.boot_ns())]
 
 
 def test_a_night_is_told_once_and_so_is_the_morning() -> None:
@@ -49,7 +53,7 @@ def test_a_night_is_told_once_and_so_is_the_morning() -> None:
     told.clock.forward(HOUR_S)
     assert told.duty.wait_s() == 0
     assert told.events[1:] == [("stream_awake", "until 2026-05-27 20:00 UTC")]
-    assert [awake for awake, _ in told.switches] == [False, True]
+    assert [awake for awake, _ in told.switches] == ["asleep", "awake"]
 
 
 def test_while_the_time_is_unknown_it_captures_and_says_so() -> None:
@@ -121,4 +125,4 @@ def test_its_end_is_told() -> None:
     told = Told()
     told.duty.wait_s()
     told.duty.end()
-    assert [awake for awake, _ in told.switches] == [True, None]
+    assert [awake for awake, _ in told.switches] == ["awake", "ended"]
