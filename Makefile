@@ -34,7 +34,7 @@ format: $(VENV)/.dev  ## format the code
 	@$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.dev  ## measure, as ratios within one run
-	@$(BIN)/python benchmarks/pipeline.py
+	@$(BIN)/python benchmarks/table.py $(BENCH)
 
 wheel: $(VENV)/.dev  ## build the wheel and try it, bare, on every Python from 3.10 to 3.13 found here
 	@rm -rf dist build

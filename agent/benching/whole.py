@@ -50,16 +50,21 @@ class Whole:
         settings: With that stream; paths are absolute.
         folder: For everything that is written.
         broker: To be used; None for a mosquitto of its own, where there is one.
+        keep: Whether to keep what comes out of the uplink, for `stages`.
 
     Attributes:
         has_broker: Whether there is one, and so an uplink at work.
         facts: How the model is run, since `with`.
         arrived: Frames that came out of the uplink, since `stages`.
+        done: Frames that the last `fps` was measured on, and those around them.
     """
 
     facts: Facts
 
-    def __init__(self, settings: Settings, folder: Path, broker: BrokerSettings | None = None) -> None:
+    def __init__(
+        self, settings: Settings, folder: Path, broker: BrokerSettings | None = None, *, keep: bool = True
+    ) -> None:
+        self._keep = keep
         self._settings = settings
         self._folder = folder
         self._broker = broker
@@ -69,6 +74,7 @@ class Whole:
         self._waited: list[range] = []
         self.has_broker = False
         self.arrived = 0
+        self.done = 0
 
     def __enter__(self) -> "Whole":  # noqa: PYI034  # Self needs Python 3.11
         """Start everything.
@@ -113,6 +119,7 @@ class Whole:
         worked = self._answer(Worked, "the agent ended, or does not answer")
         ahead = self.facts.hands + SLOTS_BESIDE
         self._waited.append(range(worked.captured - ahead, worked.captured + 1))
+        self.done = len(worked.stamps)
         self._worked.append(worked)
         at_work = worked.stamps[ahead:] if len(worked.stamps) > _OUT_OF_THREE * ahead else worked.stamps
         try:
@@ -155,7 +162,15 @@ class Whole:
 
     def _stand_in(self, stack: contextlib.ExitStack, broker: BrokerSettings, device: str) -> None:
         settings = msgspec.json.encode(broker).decode()
-        command = [sys.executable, "-m", "agent.benching.standin", settings, _SITE, device, str(self._kept)]
+        command = [
+            sys.executable,
+            "-m",
+            "agent.benching.standin",
+            settings,
+            _SITE,
+            device,
+            str(self._kept) if self._keep else "",
+        ]
         process = stack.enter_context(_process(command, self._folder))
         if _line(process, _START_S) != "ready":
             raise Broken(f"the broker {broker.url} does not let the stand-in collector in: {self._last_words()}")
