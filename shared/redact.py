@@ -1,4 +1,4 @@
-"""Credentials out of URLs, before anything is logged or sent.
+"""Credentials out of URLs and pipelines, before anything is logged or sent.
 
 Camera URLs carry passwords, and the libraries that open them quote the URL in what they print.
 """
@@ -40,10 +40,17 @@ _SECRETS = (
 _USERINFO = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*:/{2,})\S*@", re.IGNORECASE)
 _ENCODED_USERINFO = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*%3a(?:%2f){2,})\S*%40", re.IGNORECASE)
 _QUERY = re.compile(rf"(?P<name>(?:[?&;]|%3f|%26)(?:{'|'.join(_SECRETS)})(?:=|%3d))[^\s\"'<>&;#]*", re.IGNORECASE)
+# GStreamer's properties, as `rtspsrc user-id=admin user-pw="s3 cret"`; a quote that is never closed hides all after it.
+_PROPERTY = re.compile(
+    r"(?P<name>(?<![\w?&;-])(?:user-pw|proxy-pw|passphrase|password|secret-access-key|session-token) ?= ?)"
+    r"(?P<value>\"(?:\\.|[^\"\\])*(?:\"|\\?$)|'[^']*(?:'|$)|[^\s\"',;]+)",
+    re.IGNORECASE,
+)
 
 
 def redact(text: str) -> str:
-    """Replace credentials in every URL in `text` by `***`: before the host, and in the query."""
+    """Replace credentials by `***`: in every URL before the host and in the query, and in GStreamer's properties."""
+    text = _PROPERTY.sub(rf"\g<name>{STARS}", text)
     text = _USERINFO.sub(rf"\g<scheme>{STARS}@", text)
     text = _ENCODED_USERINFO.sub(rf"\g<scheme>{STARS}%40", text)
     return _QUERY.sub(rf"\g<name>{STARS}", text)

@@ -21,6 +21,7 @@ Pixels = NDArray[np.uint8]
 
 SOURCES = {
     "files": "agent.sources.files:Files",
+    "gstreamer": "agent.sources.gstreamer:Gstreamer",
     "push": "agent.sources.push:Push",
     "stream": "agent.sources.stream:Stream",
     "synthetic": "agent.sources.synthetic:Synthetic",

@@ -27,6 +27,11 @@ from shared.redact import redact
         ("mail someone@example.com about it", "mail someone@example.com about it"),
         ("http://cam/monkey=1?keyboard=2", "http://cam/monkey=1?keyboard=2"),
         ("", ""),
+        ("rtspsrc user-id=me user-pw=s3cret ! fakesink", "rtspsrc user-id=me user-pw=*** ! fakesink"),
+        ('rtspsrc user-pw="a \\" b" proxy-pw=x', "rtspsrc user-pw=*** proxy-pw=***"),
+        ("rtspsrc 'user-pw=a' user-pw='a b'!", "rtspsrc 'user-pw=***' user-pw=***!"),
+        ('rtspsrc user-pw="never closed', "rtspsrc user-pw=***"),
+        ("my-password=open my_password=open", "my-password=open my_password=open"),
     ],
 )
 def test_credentials_are_replaced_and_nothing_else(text, expected):

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.sources import describe, resolve
+from agent.sources import SOURCES, describe, resolve
 from agent.sources.files import Files
 from agent.sources.stream import Stream
 
 BASE = Path("/etc/vigie")
+KNOWN = ", ".join(SOURCES)
 
 
 @pytest.mark.parametrize(
@@ -17,9 +18,9 @@ BASE = Path("/etc/vigie")
     [
         (
             {},
-            "got nothing; known: files, stream, synthetic, v4l2, or your own module:Class",
+            f"got nothing; known: {KNOWN}, or your own module:Class",
         ),
-        ({"flies": "a.mp4"}, "must name one kind of source, got 'flies'; known: files, stream, synthetic, v4l2,"),
+        ({"flies": "a.mp4"}, f"must name one kind of source, got 'flies'; known: {KNOWN},"),
         ({"files": "a", "v4l2": "b"}, "must name one kind of source, got 'files' and 'v4l2'"),
         ({"files": "a", "lop": True}, "'files' has no option 'lop'; known: loop, realtime, fps"),
         ({"files": "a", "loop": "yes"}, "'files': Expected `bool`, got `str` - at `$.loop`"),
@@ -29,6 +30,12 @@ BASE = Path("/etc/vigie")
         ({"files": None}, "'files' must name what to open, as text, got None"),
         ({"v4l2": "camera"}, "'v4l2' must be a device such as /dev/v4l/by-id/usb-… or /dev/video0, got 'camera'"),
         ({"v4l2": 0, "width": 640}, "'v4l2': give both 'width' and 'height', or none of them"),
+        ({"gstreamer": "! x"}, "'gstreamer' must begin with an element: 'v4l2src device=/dev/video0 ! jpegdec'"),
+        ({"gstreamer": "--help"}, "'gstreamer' must begin with an element"),
+        ({"gstreamer": "x !"}, "'gstreamer' must end with an element or caps, not with '!'"),
+        ({"gstreamer": "x!y"}, "'gstreamer': write a space on both sides of every '!'"),
+        ({"gstreamer": "x a='b"}, "'gstreamer': no closing quotation in the pipeline: check its quotes"),
+        ({"gstreamer": "x", "width": 64}, "'gstreamer': give both 'width' and 'height', or none of them"),
         ({"stream": "camera/1"}, "'stream' must be a URL that starts with rtsp://, rtsps://, http://,"),
         ({"stream": "ftp://u:secret@h/1"}, "got 'ftp://***@h/1'"),
         (
