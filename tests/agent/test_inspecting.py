@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import tinyonnx
 
@@ -14,6 +15,10 @@ from agent.onnxheader import versions
 
 NAMES = "{0: 'red', 1: 'green', 2: 'blue'}"
 ASSETS = Path(__file__).parents[3] / "shared/assets/models"
+
+OLD = tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 24)
+NEEDS_SIGNED_INT8 = ("mobilenetv2_int8_goku", "yolo26n_int8")
+"""On Python 3.10 the newest runtime is 1.23."""
 
 
 @pytest.fixture
@@ -171,6 +176,8 @@ def test_the_header_of_a_damaged_file_is_read_as_far_as_it_goes(detector, cut):
 @pytest.mark.assets
 @pytest.mark.parametrize("path", sorted(ASSETS.glob("*.onnx")), ids=lambda path: path.stem)
 def test_every_real_model_is_told(path, capsys):
+    if OLD and path.stem in NEEDS_SIGNED_INT8:
+        pytest.skip("onnxruntime before 1.24 has no signed ConvInteger for this model")
     told = report(capsys, path)
     assert told["why"]
     assert told["file"]["opsets"]

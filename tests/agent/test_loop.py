@@ -130,6 +130,22 @@ def test_several_hands_look_at_every_frame_once_and_at_the_same_time(
     assert [seen.frame for seen in cut.blocks[0].observations] == list(range(1, 61)), "in order, however they were done"
 
 
+def test_several_hands_share_a_gate(tmp_path: Path) -> None:
+    model = Model.load(greymodel.save(tmp_path / "grey.onnx"))
+    clock = Clock()
+    source = sources.resolve({"synthetic": "test", "count": 60, "width": 64, "height": 64}, Path())
+    book = Book("cam0", MAKER, "detect", 60, clock.boot_ns())
+    glances: list[int] = []
+    with Capture("cam0", source, None, Progress.in_memory(["cam0"]), clock, hands=3, on_settled=book.settle) as capture:
+        gate = Gate(1.0, 3600)  # a change of everything, which never comes
+        work = Work(capture, book, Journal(clock), clock, lambda frame: glances.append(frame.number), Turns(3), gate)
+        run(work, [model.looker() for _ in range(3)], Event())
+    cut = book.cut(clock.boot_ns())
+    assert cut is not None
+    assert [(r.outcome, r.first, r.last) for r in cut.runs.outcomes] == [("ok", 1, 1), ("gated", 2, 60)]
+    assert sorted(glances) == list(range(1, 61))
+
+
 def _after(together: Barrier, infer: Callable[[Array], list[Array]]) -> Callable[[Array], list[Array]]:
     def inferring(tensor: Array) -> list[Array]:
         together.wait(30)
