@@ -19,7 +19,11 @@ quality         what is wrong with a picture, by rule: frozen, black, white
 masks           parts of the picture that nobody is to see
 progress        how many frames were captured, in a file that outlives a crash
 pictures        picture files, read robustly
-model           the ONNX session: infer, and what the model calls things
+model           a model: infer, and what it calls things
+session         how ONNX Runtime runs it: providers, threads, spinning, optimisation
+providers       names of execution providers, and where to get them
+tuning/         measuring what runs a model fastest here
+tuned           what was measured to be fastest here, beside the configuration
 onnxheader      versions in an ONNX file's own header
 adjusting       how a picture is prepared: the family, the file, the configuration
 counting        scores that single classes need

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import msgspec
 
-from agent import check, config, sources
+from agent import check, config, sources, tuned
 from agent.clock import Clock
 from agent.config import Settings, StreamSettings
-from agent.model import Model, ModelError
+from agent.model import Model, ModelError, ProviderError
 from agent.outbox import Outbox, OutboxInUse
 from agent.seal import Journal
 from agent.service import Agent, Stream
@@ -66,18 +66,25 @@ def streams(settings: Settings, path: Path) -> list[Stream]:
     made = []
     for index, stream in enumerate(settings.streams):
         wanted = _how_to_load(stream)
+        settled = tuned.settled(settings, stream, path)
         try:
             if wanted not in loaded:
-                model = check.load_model(settings, stream, path)
+                model = check.load_model(settled.settings, stream, path)
                 loaded[wanted] = model, Turns(at_once(model.provider, model.threads, settings.looks))
+        except ProviderError as error:
+            raise ConfigError(f"{path}: 'require_provider': {error}") from error
         except ModelError as error:
             raise ConfigError(f"{path}: 'streams[{index}].model': {error}") from error
         model, turns = loaded[wanted]
         for warning in model.warnings:
             log.warning("stream %s: %s", stream.name, warning)
+        if settled.tuned:
+            log.info("stream %s: %s", stream.name, settled.tuned)
+        if settled.stale:
+            log.warning("stream %s: %s", stream.name, settled.stale)
         source = sources.resolve(stream.source, path.parent)
         hands = -(-turns.at_once // len(settings.streams))  # with several streams, each has its part of the cores
-        made.append(Stream(stream, source, model, _maker(settings, stream, model), turns, hands))
+        made.append(Stream(stream, source, model, _maker(settled.settings, stream, model), turns, hands, settled.stale))
     return made
 
 

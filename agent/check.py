@@ -6,11 +6,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent import config, sources
+import numpy as np
+
+from agent import config, providers, sources, tuned
 from agent.capture import Capture, Progress
 from agent.clock import Clock
 from agent.config import Settings, StreamSettings
 from agent.model import Model, ModelError
+from agent.providers import CPU
+from agent.session import nodes_by_provider
 from shared import mqtt
 from shared.commands import Finding
 from shared.configfile import ConfigError
@@ -18,6 +22,7 @@ from shared.configfile import ConfigError
 CAMERA_S = 15.0
 BROKER_S = 10.0
 _MB = 1024 * 1024
+_UNTUNED = "nothing was tuned, or the configuration says everything; vigie-agent tune measures what is fastest here"
 
 
 def look(path: Path) -> Iterator[Finding]:
@@ -40,6 +45,11 @@ def look(path: Path) -> Iterator[Finding]:
 def load_model(settings: Settings, stream: StreamSettings, path: Path) -> Model:
     """The model of a stream, as `run` and `check` load it.
 
+    Args:
+        settings: As `agent.tuned.settled` gives them; open keys are as without a tuning.
+        stream: Of the settings.
+        path: The configuration file.
+
     Raises:
         ModelError: It can't be read, run or decoded.
     """
@@ -48,8 +58,7 @@ def load_model(settings: Settings, stream: StreamSettings, path: Path) -> Model:
         decoder=stream.decoder,
         names=stream.names,
         version=stream.model_version,
-        providers=settings.providers,
-        threads=settings.threads or None,
+        runtime=tuned.runtime(settings, path),
         thresholds=config.thresholds(stream),
         size=stream.size,
         preparation=config.preparation(stream.preparation),
@@ -58,16 +67,31 @@ def load_model(settings: Settings, stream: StreamSettings, path: Path) -> Model:
 
 
 def _models(settings: Settings, stream: StreamSettings, path: Path) -> Iterator[Finding]:
+    settled = tuned.settled(settings, stream, path)
     try:
-        model = load_model(settings, stream, path)
+        model = load_model(settled.settings, stream, path)
     except ModelError as error:
         yield Finding(f"model {stream.name}", ok=False, detail=str(error))
         return
     about = f"{model.name} {model.version}: {model.family} ({model.why}), {len(model.names)} classes"
     yield Finding(f"model {stream.name}", ok=True, detail="; ".join([about, *model.warnings]))
     asked, got = model.requested_provider, model.provider
-    detail = got if asked == got else f"{asked} was asked for, but {got} runs the model: install a build that has it"
+    detail = got if asked == got else f"{asked} was asked for, but {got} runs the model: {providers.way_to(asked)}"
+    if got != CPU:
+        detail = f"{detail}; {nodes(settled.settings, model, path)}"
     yield Finding(f"provider {stream.name}", ok=asked == got, detail=detail)
+    # Neither stops the agent from working.
+    yield Finding(f"tuning {stream.name}", ok=True, detail=settled.stale or settled.tuned or _UNTUNED)
+
+
+def nodes(settings: Settings, model: Model, path: Path) -> str:
+    """Which provider runs how much of the model: what a provider cannot run stays on the CPU."""
+    feeds = {port.name: np.zeros(port.shape, port.dtype) for port in model.graph.inputs}
+    try:
+        counts = nodes_by_provider(model.path, tuned.runtime(settings, path), feeds)
+    except ValueError as error:
+        return f"which nodes it runs cannot be told: {error}"
+    return ", ".join(f"{count} node(s) on {name}" for name, count in counts.items())
 
 
 def _camera(stream: StreamSettings, path: Path) -> Finding:

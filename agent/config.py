@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from agent import sources, timetable
+from agent import providers, sources, timetable
 from agent.decoders import DECODERS, Thresholds
+from agent.providers import Optimisation
 from agent.sun import Place
 from agent.timetable import Timetable
 from shared import configdoc, configfile, mqtt
@@ -163,8 +164,14 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
             nobody.
         time_zone: Of the plans' times, such as Europe/Berlin; empty for the device's own.
         state_dir: Where outbox and pictures wait, relative to the configuration file.
-        providers: ONNX Runtime execution providers, best first; empty for the CPU.
-        threads: Threads of a model; 0 for as many as the device has cores.
+        providers: ONNX Runtime execution providers, best first: `[tensorrt, cuda]`. Empty for what `tune` found,
+            else the CPU.
+        provider_options: Options of providers, by their names: `{openvino: {device_type: GPU}}`.
+        require_provider: Refuse to start where another provider than the first would run a model.
+        threads: Threads of one inference; 0 for as many as the device has cores. None for what `tune` found, else 1.
+        spinning: Threads wait for work by burning their core. None for what `tune` found, else false.
+        optimisation: How much the model's graph is rewritten when it is loaded: `all`, `extended`, `basic` or `none`.
+            None for what `tune` found, else `all`.
         looks: Frames that a model looks at at the same time, of all its streams together; 0 for as many as the cores
             carry with these threads, at most 4. More than one does more frames a second and takes more memory.
         seal_s: Seconds of frames in a batch: what a power cut can cost.
@@ -184,7 +191,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     time_zone: str = ""
     state_dir: str = "vigie-state"
     providers: list[str] = []  # msgspec copies it
-    threads: Annotated[int, Meta(ge=0, le=256)] = 1
+    provider_options: dict[str, dict[str, str | int]] = {}  # msgspec copies it
+    require_provider: bool = False
+    threads: Annotated[int, Meta(ge=0, le=256)] | None = None
+    spinning: bool | None = None
+    optimisation: Optimisation | None = None
     looks: Annotated[int, Meta(ge=0, le=64)] = 0
     seal_s: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
     window_s: Annotated[int, Meta(ge=1, le=1800)] = 60
@@ -225,6 +236,10 @@ def checked(settings: Settings, path: Path) -> Settings:
     for index, stream in enumerate(settings.streams):
         _check_stream(path, f"streams[{index}]", stream)
         _check_plan(path, f"streams[{index}]", settings, stream)
+    for key, given in (("providers", settings.providers), ("provider_options", list(settings.provider_options))):
+        _check_providers(path, key, given)
+    if settings.require_provider and not settings.providers:
+        raise ConfigError(f"{path}: 'require_provider' needs 'providers', which names the one that is required")
     names = [stream.name for stream in settings.streams]
     for name in names:
         if names.count(name) > 1:
@@ -235,6 +250,14 @@ def checked(settings: Settings, path: Path) -> Settings:
 def _check_slug(path: Path, key: str, value: str) -> None:
     if not is_slug(value):
         raise ConfigError(f"{path}: '{key}' must be {SLUG_RULE}, got '{value}'")
+
+
+def _check_providers(path: Path, key: str, names: list[str]) -> None:
+    try:
+        for name in names:
+            providers.full(name)
+    except ValueError as error:
+        raise ConfigError(f"{path}: '{key}': {error}") from error
 
 
 def _check_stream(path: Path, key: str, stream: StreamSettings) -> None:
@@ -361,10 +384,18 @@ def _redacted(value: Any) -> Any:  # noqa: ANN401  # plain data of any depth
 
 
 def stream_hash(settings: Settings, stream: StreamSettings) -> str:
-    """What names the configuration that a stream's records were made with: 12 hex digits."""
+    """What names the configuration that a stream's records were made with: 12 hex digits.
+
+    Args:
+        settings: As `agent.tuned.settled` gives them, so that a tuning is part of it.
+        stream: Of the settings.
+    """
     relevant = {
         "stream": _redacted(msgspec.to_builtins(stream)),
         "providers": settings.providers,
+        "provider_options": settings.provider_options,
         "threads": settings.threads,
+        "spinning": settings.spinning,
+        "optimisation": settings.optimisation,
     }
     return hashlib.sha256(msgspec.json.encode(relevant)).hexdigest()[:12]

@@ -17,8 +17,9 @@ from agent import loading
 from agent.decoders import Graph, Preparation
 from agent.decoders.choose import weigh
 from agent.decoders.reading import from_ultralytics
-from agent.model import DTYPES, LOG_ERRORS_ONLY, Model, ModelError, read_graph
+from agent.model import DTYPES, Model, ModelError, read_graph
 from agent.onnxheader import versions
+from agent.session import LOG_ERRORS_ONLY
 
 OK, FAILED = 0, 1
 

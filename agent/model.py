@@ -6,7 +6,6 @@ run from several threads; each stream takes its own `looker()`, which holds the 
 """
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from agent.decoders.choose import choose
 from agent.decoders.reading import beside, from_ultralytics, image_port, image_size, picture, tidy_names
 from agent.preparing import Pixels, Preparer
 from agent.region import Region, moved, part
+from agent.session import ProviderMissing, Runtime, open_session, reason
 
 DETECTOR_SIDE = 640
 CLASSIFIER_SIDE = 224
@@ -44,19 +44,6 @@ SIDE_MAX = 8192
 MODEL_BYTES_MIN = 64
 """A graph with one node takes more."""
 
-LOG_ERRORS_ONLY = 3
-
-SHORT_PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-    "xnnpack": "XnnpackExecutionProvider",
-}
-"""Short names of execution providers; ONNX Runtime's own names work as well."""
-
-CPU = SHORT_PROVIDERS["cpu"]
-
 DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -70,12 +57,12 @@ DTYPES = {
 """ONNX Runtime's names of types, as numpy spells them."""
 
 
-EXTERNAL_DATA = re.compile(r"(?:External data path[^\"]*\"|No such file or directory \[)([^\"\]]+)")
-"""How the runtime says, newer than 1.20 and older, that the file with the weights is not there."""
-
-
 class ModelError(Exception):
     """Raised when a file is no model that can be run here; names the file and the reason."""
+
+
+class ProviderError(ModelError):
+    """Raised when another execution provider than the required one would run it; says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +126,9 @@ class Model:
         self._decoding = self.thresholds
         if self.scores and decoder.task == "detect":
             self._decoding = with_classes(self.thresholds, self.scores)
+        self._threads = settings.runtime.threads
         self.provider: str = session.get_providers()[0]
-        self.requested_provider = _provider(settings.providers[0]) if settings.providers else CPU
+        self.requested_provider = settings.runtime.requested
         self.warnings: tuple[str, ...] = (
             *notes,
             *_size_notes(session, graph, settings),
@@ -157,6 +145,7 @@ class Model:
         name: str | None = None,
         version: str | None = None,
         size: tuple[int, int] | None = None,
+        runtime: Runtime | None = None,
         providers: Sequence[str] | None = None,
         threads: int | None = None,
         thresholds: Thresholds | None = None,
@@ -172,8 +161,9 @@ class Model:
             name: Of the model, for a file that has none.
             version: Of the model, for a file that has none.
             size: Width and height in pixels of an input whose size is dynamic, whatever the file recommends.
-            providers: Execution providers, best first, such as `cuda`; the CPU is the last resort. None: the CPU.
-            threads: Threads of one inference; None: as many as the machine has cores.
+            runtime: How it is run; None: on the CPU.
+            providers: Instead of the runtime's, such as `cuda`.
+            threads: Instead of the runtime's.
             thresholds: What counts.
             preparation: Fields of `Preparation` that differ from the file's and the family's; `mean` and `scale` may be
                 one number for all channels.
@@ -181,18 +171,21 @@ class Model:
 
         Raises:
             ModelError: It can't be read, run or decoded.
+            ProviderError: Another provider would run it than the required one.
         """
         settings = Settings(
-            decoder, tuple(names) if names else None, name, version, size, tuple(providers or ()), threads,
+            decoder, tuple(names) if names else None, name, version, size, _runtime(runtime, providers, threads),
             thresholds or Thresholds(), dict(preparation or {}), dict(scores or {}),
         )  # fmt: skip  # one argument a line would take nine
         path = Path(path)
         _check_file(path)
         try:
-            session = _session(path, settings)
+            session = open_session(path, settings.runtime)
             graph = _read_graph(session, settings)
             chosen, why = choose(graph, decoder)
             return cls(path, session, graph, chosen, why, settings)
+        except ProviderMissing as error:
+            raise ProviderError(f"{path}: {error}") from error
         except ValueError as error:
             raise ModelError(f"{path}: {error}") from error
 
@@ -234,7 +227,7 @@ class Model:
     @property
     def threads(self) -> int:
         """Threads of one inference; 0 for as many as the machine has cores."""
-        return int(self._session.get_session_options().intra_op_num_threads)
+        return self._threads
 
     def class_name(self, class_id: int) -> str:
         """The name of class `class_id`; `class_<n>` when it has none."""
@@ -253,7 +246,7 @@ class Model:
         try:
             outputs: list[Array] = self._session.run(self._output_names, {self._input_name: tensor, **self._beside})
         except Exception as error:
-            raise ModelError(f"{self.path}: {_reason(error)}") from error
+            raise ModelError(f"{self.path}: {reason(error)}") from error
         return outputs
 
     def decode(self, outputs: Sequence[Array], placement: Placement) -> Found:
@@ -312,8 +305,7 @@ class Settings:
     name: str | None
     version: str | None
     size: tuple[int, int] | None
-    providers: tuple[str, ...]
-    threads: int | None
+    runtime: Runtime
     thresholds: Thresholds
     preparation: Mapping[str, Any]
     scores: Mapping[str, float]
@@ -325,12 +317,21 @@ def read_graph(path: Path, size: tuple[int, int] | None = None) -> Graph:
     Raises:
         ModelError: It can't be read, or run on one picture.
     """
-    settings = Settings(None, None, None, None, size, (), None, Thresholds(), {}, {})
+    settings = Settings(None, None, None, None, size, Runtime(), Thresholds(), {}, {})
     _check_file(path)
     try:
-        return _read_graph(_session(path, settings), settings)
+        return _read_graph(open_session(path, settings.runtime), settings)
     except ValueError as error:
         raise ModelError(f"{path}: {error}") from error
+
+
+def _runtime(runtime: Runtime | None, providers: Sequence[str] | None, threads: int | None) -> Runtime:
+    runtime = runtime or Runtime()
+    return replace(
+        runtime,
+        providers=runtime.providers if providers is None else tuple(providers),
+        threads=runtime.threads if threads is None else threads,
+    )
 
 
 def _check_file(path: Path) -> None:
@@ -353,61 +354,6 @@ def _check_file(path: Path) -> None:
         raise ModelError(f"{path}: is no ONNX model: it has only {size} bytes; copy or download it again")
 
 
-def _session(path: Path, settings: Settings) -> ort.InferenceSession:
-    """The session, with the providers that this machine has.
-
-    Raises:
-        ValueError: The runtime refuses the file, or a provider's name is unknown.
-    """
-    ort.set_default_logger_severity(LOG_ERRORS_ONLY)
-    options = ort.SessionOptions()
-    options.log_severity_level = LOG_ERRORS_ONLY
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.intra_op_num_threads = settings.threads or 0
-    options.inter_op_num_threads = 1
-    # Spinning threads wait for the next layer by burning a core that capture and decoding need.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    wanted = [_provider(name) for name in settings.providers]
-    usable = list(dict.fromkeys([*(name for name in wanted if name in ort.get_available_providers()), CPU]))
-    for providers in (usable, [CPU]) if usable != [CPU] else ([CPU],):
-        try:
-            # The runtime's own fallback would change the provider in the middle of a run, and print to stdout.
-            return ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
-        except Exception as error:  # noqa: BLE001, PERF203  # twice at most; the runtime's errors have no other base
-            reason = _load_reason(error)
-    raise ValueError(reason)
-
-
-def _provider(name: str) -> str:
-    """ONNX Runtime's name of an execution provider.
-
-    Raises:
-        ValueError: There is none of this name.
-    """
-    full = SHORT_PROVIDERS.get(name.lower(), name)
-    if full not in ort.get_all_providers():
-        raise ValueError(f"there is no execution provider {name!r}; there are {', '.join(SHORT_PROVIDERS)}")
-    return full
-
-
-def _load_reason(error: Exception) -> str:
-    """Why the runtime refused a file, in words that help."""
-    text = _reason(error)
-    if missing := EXTERNAL_DATA.search(text):
-        return f"its weights are in a separate file, which is missing: put {Path(missing[1]).name} beside it"
-    if "rotobuf parsing failed" in text:
-        return "is no ONNX model (it cannot be parsed); copy or download it again"
-    if "Could not find an implementation" in text or "Unsupported model IR version" in text or "opset" in text:
-        return f"onnxruntime {ort.__version__} cannot run it, a newer one may: {text}"
-    return f"the runtime refuses it: {text}"
-
-
-def _reason(error: Exception) -> str:
-    """The runtime's own words, without its codes and on one line."""
-    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error))
-    return " ".join(text.split())[:500]
-
-
 def _read_graph(session: ort.InferenceSession, settings: Settings) -> Graph:
     """What the file says of itself, with every dimension settled by running it once on zeros.
 
@@ -423,7 +369,7 @@ def _read_graph(session: ort.InferenceSession, settings: Settings) -> Graph:
     try:
         sample = tuple(np.asarray(output) for output in session.run(None, {image.name: zeros, **beside(inputs)}))
     except Exception as error:
-        raise ValueError(f"running it on {list(zeros.shape)} zeros failed: {_reason(error)}") from error
+        raise ValueError(f"running it on {list(zeros.shape)} zeros failed: {reason(error)}") from error
     outputs = tuple(
         Port(port.name, str(values.dtype), values.shape)
         for port, values in zip(session.get_outputs(), sample, strict=True)
@@ -478,7 +424,7 @@ def _input_port(port: ort.NodeArg, width: int, height: int) -> Port:
 
 def _identity(path: Path, metadata: Mapping[str, str], settings: Settings) -> Identity:
     """What the file says comes first, but Ultralytics' `version` is the exporter's: it is no version of the model."""
-    sha256 = _sha256(path)
+    sha256 = sha256_of(path)
     own = None if from_ultralytics(metadata) else metadata.get("version")
     name, version = tidy_names(
         [
@@ -489,7 +435,7 @@ def _identity(path: Path, metadata: Mapping[str, str], settings: Settings) -> Id
     return Identity(name, version, sha256)
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     """Of the file, in hex; in pieces, since a model may be larger than the memory that is free."""
     digest = hashlib.sha256()
     with path.open("rb") as file:

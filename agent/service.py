@@ -54,6 +54,7 @@ class Stream:
         maker: What its records are made with.
         turns: Of the model.
         hands: Frames of this stream that are looked at at the same time.
+        stale: What changed since its model was tuned; nothing when nothing did.
     """
 
     settings: StreamSettings
@@ -62,6 +63,7 @@ class Stream:
     maker: Maker
     turns: Turns
     hands: int = 1
+    stale: str = ""
 
     @property
     def name(self) -> str:
@@ -169,6 +171,8 @@ class Agent:
             if stream.model.provider != stream.model.requested_provider:
                 detail = f"{stream.model.requested_provider} was asked for, {stream.model.provider} runs the model"
                 self._journal.event("provider_fallback", detail, stream.name)
+            if stream.stale:
+                self._journal.event("tuning_stale", stream.stale, stream.name)
         log.info("vigie-agent %s: epoch %d, %s", __version__, start.epoch, ended)
         for stream in self._streams:
             log.info(

@@ -57,6 +57,7 @@ EVENTS = {
     "stream_awake": "the plan wants frames again; the detail says until when",
     "inference_failed": "the model failed on a frame for the first time, or in another way; the detail says how",
     "provider_fallback": "another execution provider than the one asked for runs the model",
+    "tuning_stale": "model, machine or runtime changed since the model was tuned; the detail says which",
     "outbox_reset": "the outbox could not be read; it was set aside and a new one begun",
     "outbox_thinned": "the quota thinned detail batches; the detail says how many",
     "outbox_unwritable": "the outbox could not be written for a while; the detail says why",

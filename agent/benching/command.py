@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from agent import config, sources
+from agent import config, sources, tuned
 from agent.benching import trial
 from agent.benching.trial import Result, Wanted
 from agent.benching.whole import Broken
@@ -160,7 +160,8 @@ def _settings(args: argparse.Namespace) -> Settings:
         changes["decoder"] = args.decoder
     stream = msgspec.structs.replace(stream, **changes)
     general = {name: value for name in ("threads", "looks") if (value := getattr(args, name)) is not None}
-    return msgspec.structs.replace(settings, streams=[stream], **general)
+    settings = msgspec.structs.replace(settings, streams=[stream], **general)
+    return tuned.settled(settings, stream, _configuration(args.source)).settings  # its own file lies elsewhere
 
 
 def _broker(url: str | None) -> BrokerSettings | None:
@@ -175,9 +176,20 @@ def _broker(url: str | None) -> BrokerSettings | None:
     return settings
 
 
+def _configuration(named: str) -> Path:
+    """The file that SOURCE means, if it is a configuration."""
+    return Path(_parted(named)[0])
+
+
+def _parted(named: str) -> tuple[str, str]:
+    """SOURCE as the path of a file or folder, and the name of a stream."""
+    path, _, name = named.rpartition(":") if ".yaml:" in named or ".yml:" in named else (named, "", "")
+    return path, name
+
+
 def _source(named: str) -> tuple[Settings, StreamSettings]:
     """The settings that SOURCE means: a configuration's, or the defaults on a file or folder that never ends."""
-    path, _, name = named.rpartition(":") if ".yaml:" in named or ".yml:" in named else (named, "", "")
+    path, name = _parted(named)
     if Path(path).suffix in {".yaml", ".yml"}:
         settings = trial.absolute(config.load(Path(path)), Path(path).parent)
         return settings, _stream(settings, path, name)

@@ -32,6 +32,7 @@ EVENT_WORDS = {
     "stream_awake": "The camera woke up, as planned",
     "inference_failed": "The model failed on a frame",
     "provider_fallback": "Another processor than asked for runs the model",
+    "tuning_stale": "The model was tuned for something else",
     "outbox_reset": "The outbox was unreadable; a new one was begun",
     "outbox_thinned": "The device ran short of room and thinned its detail",
     "outbox_unwritable": "The outbox could not be written",

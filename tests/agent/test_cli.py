@@ -6,6 +6,7 @@ from pathlib import Path
 
 import greymodel
 import numpy as np
+import onnxruntime as ort
 import pytest
 import tinyonnx
 
@@ -93,6 +94,35 @@ REFUSED = {
         "model: grey.onnx, decoder: yolo",
         (f"'streams[0].decoder' must be one of {', '.join(DECODERS)}, got 'yolo'"),
     ),
+    "an unknown provider": (
+        "site: greenhouse",
+        "providers: [cudda]\nsite: greenhouse",
+        "'providers': there is no execution provider 'cudda'; did you mean 'cuda'? There are cpu, cuda, tensorrt, ",
+    ),
+    "options of an unknown provider": (
+        "site: greenhouse",
+        "provider_options: {fast: {device_id: 0}}\nsite: greenhouse",
+        "'provider_options': there is no execution provider 'fast'; there are cpu, cuda, tensorrt, ",
+    ),
+    "a level of optimisation that there is not": (
+        "site: greenhouse",
+        "optimisation: much\nsite: greenhouse",
+        "'optimisation': must be one of all, extended, basic, none, got 'much'",
+    ),
+    "a provider that is required, and none named": (
+        "site: greenhouse",
+        "require_provider: true\nsite: greenhouse",
+        "'require_provider' needs 'providers', which names the one that is required",
+    ),
+    "a required provider that this runtime lacks": (
+        "site: greenhouse",
+        "require_provider: true\nproviders: [rknpu]\nsite: greenhouse",
+        (
+            "'require_provider': grey.onnx: RknpuExecutionProvider was asked for, but this onnxruntime "
+            f"{ort.__version__} has only {', '.join(ort.get_available_providers())}: install a build of onnxruntime "
+            "that has it, or do without 'require_provider'"
+        ),
+    ),
     "an unknown source": (
         SOURCE,
         "{webcam: 0}",
@@ -148,7 +178,9 @@ def test_check_finds_what_is_well_and_a_broker_that_is_not_there(capsys: pytest.
     assert found["broker"][1].endswith(": connection refused: is the broker running there?")
     assert found["model cam0"][1].startswith("grey 2.1: ultralytics-v8")
     assert found["camera cam0"][1].startswith("640x480 after")
-    assert set(found) == {"config", "model cam0", "provider cam0", "camera cam0", "broker", "clock", "disk"}
+    assert set(found) == {
+        "config", "model cam0", "provider cam0", "tuning cam0", "camera cam0", "broker", "clock", "disk"
+    }  # fmt: skip  # one a line would take eight
 
 
 def test_check_of_a_device_that_can_work_succeeds(

@@ -342,8 +342,8 @@ def test_a_model_that_is_too_new_is_refused_with_the_way_out(tmp_path):
 
 
 def test_a_provider_that_there_is_not_is_refused(detector):
-    with pytest.raises(ModelError, match="there is no execution provider 'gpu'; there are cpu, cuda, tensorrt"):
-        Model.load(detector, providers=["gpu"])
+    with pytest.raises(ModelError, match="there is no execution provider 'turbo'; there are cpu, cuda, tensorrt"):
+        Model.load(detector, providers=["turbo"])
 
 
 def test_a_provider_that_this_machine_lacks_is_told(detector, capfd):
