@@ -84,6 +84,7 @@ class Tally:
     detections_of: Counter[int] = field(default_factory=Counter)
     top_of: Counter[int] = field(default_factory=Counter)
     begun: Due = field(default_factory=lambda: Due(None, 0))
+    requests: Counter[int] = field(default_factory=Counter)
 
     def settle(self, first: int, last: int, outcome: Outcome) -> None:
         """Count frames that had an outcome."""
@@ -140,6 +141,7 @@ class Tally:
             ),
             planned=frames,
             asleep=(due.asleep_ns - self.begun.asleep_ns) // TICK_NS,
+            requests={str(status): count for status, count in sorted(self.requests.items())},
         )
 
 
@@ -196,6 +198,12 @@ class Book:
             self._looks[look.frame] = look
             for tally in self._tallies:
                 tally.look(look, scores, class_ids, threshold)
+
+    def requests(self, counts: Mapping[int, int]) -> None:
+        """Count requests that a source answered, per HTTP status."""
+        with self._lock:
+            for tally in self._tallies:
+                tally.requests.update(counts)
 
     def _settle(self, first: int, last: int, outcome: Outcome) -> None:
         self._settled[first] = (last, outcome)
@@ -264,7 +272,7 @@ class Book:
         """The windows in the making, as they stand: (start, window) pairs, of those in which anything was."""
         with self._lock:
             windows = [(t.start_boot_ns, self._window(t, t.start_boot_ns, now_boot_ns)) for t in self._tallies]
-        return [(start, window) for start, window in windows if window.last or window.planned or window.asleep]
+        return [(start, w) for start, w in windows if w.last or w.planned or w.asleep or w.requests]
 
     def _window(self, tally: Tally, end_boot_ns: int, due_boot_ns: int) -> Window:
         return tally.window(self.stream, self.maker, end_boot_ns, self._dues.until(due_boot_ns))

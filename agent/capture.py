@@ -73,8 +73,8 @@ _GRACE_S = 1.0
 """A source that was asked to stop, or that failed, gets this long to close its camera."""
 _REAP_S = 0.5
 """A process that was killed is gone within this, unless the kernel holds it in a driver."""
-_PIECE_BYTES = 32_768
-"""Of an answer: half of what one message to the capture process may have."""
+_ANSWER_BYTES = 16_384
+"""A longer answer goes in a memory file: a full socket would lose the orders after it."""
 _DETAIL_CHARS = 500
 _UNBORN_MAX = 8
 """Capture processes in a row that could not even begin, in about a minute: then something is wrong with the agent."""
@@ -884,10 +884,14 @@ class _Child:
         )
 
     def _answer(self, number: int, data: bytes, *, ok: bool) -> None:
-        """Send what came of a frame, in pieces; one that gets lost is a time-out for who waits, and for nobody else."""
-        for start in range(0, len(data), _PIECE_BYTES):
-            end = start + _PIECE_BYTES
-            self._send(Answer(number, ok, data[start:end], more=end < len(data)))
+        """Send what came of a frame; an answer that gets lost is a time-out for who waits, and for nobody else."""
+        if len(data) <= _ANSWER_BYTES:
+            self._send(Answer(number, ok, data))
+            return
+        with contextlib.suppress(OSError), open(os.memfd_create("vigie-answer", os.MFD_CLOEXEC), "wb") as file:  # noqa: PTH123  # a descriptor, not a path
+            file.write(data)
+            file.flush()
+            self._send(Answer(number, ok, b""), (file.fileno(),))
 
     def explain(self, failed: Failed | None) -> str:
         """Why it gives no more frames, without credentials."""
@@ -933,10 +937,10 @@ class _Child:
             self._socket.close()
         self._printed.close()
 
-    def _send(self, order: Start | Release | Answer | Stop) -> None:
+    def _send(self, order: Start | Release | Answer | Stop, fds: tuple[int, ...] = ()) -> None:
         """Give an order; one to a process that has ended is lost without harm."""
         with self._lock, contextlib.suppress(OSError):
-            self._socket.send(msgspec.msgpack.encode(order), socket.MSG_DONTWAIT)
+            socket.send_fds(self._socket, [msgspec.msgpack.encode(order)], fds, socket.MSG_DONTWAIT)
 
     def _how_it_ended(self) -> str:
         code = self.process.returncode

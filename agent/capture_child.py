@@ -94,14 +94,12 @@ class Answer(Struct, tag=True):
     Attributes:
         number: The frame's.
         ok: Whether the model looked at it.
-        data: A piece of the answer, as JSON.
-        more: Another piece follows.
+        data: The answer, as JSON; empty when it is long and comes in a memory file of its own with this message.
     """
 
     number: int
     ok: bool
     data: bytes
-    more: bool
 
 
 class Stop(Struct, tag=True):
@@ -230,7 +228,7 @@ class _Link:
         self._decoder = msgspec.msgpack.Decoder(Order)
         self._poll = select.poll()
         self._poll.register(agent, select.POLLIN)
-        self._answers: list[Answer] = []
+        self._answers: list[tuple[int, bool, bytes]] = []
         self._arena = 0
         self._memory = mmap.mmap(-1, 1)
         self.slot_bytes = 0
@@ -255,7 +253,7 @@ class _Link:
         while self._poll.poll(timeout_s * 1000):
             timeout_s = 0.0
             try:
-                data = self._agent.recv(MESSAGE_BYTES)
+                data, fds, _, _ = socket.recv_fds(self._agent, MESSAGE_BYTES, 1)
             except ConnectionResetError:
                 raise _Stopped from None
             order = self._decoder.decode(data) if data else Stop()
@@ -264,7 +262,7 @@ class _Link:
             if isinstance(order, Release) and order.arena == self._arena:
                 self._free.append(order.slot)
             elif isinstance(order, Answer):
-                self._answers.append(order)
+                self._answers.append((order.number, order.ok, _read(fds[0]) if fds else order.data))
         self.beat()
 
     def listen_for(self, ready: int) -> None:
@@ -275,8 +273,8 @@ class _Link:
         poll.poll(self._beat_s * 1000)
         self.listen()
 
-    def answers(self) -> list[Answer]:
-        """The answers that came, once."""
+    def answers(self) -> list[tuple[int, bool, bytes]]:
+        """The answers that came, once: the frame's number, whether the model looked at it, and what is to be said."""
         came, self._answers = self._answers, []
         return came
 
@@ -316,6 +314,13 @@ class _Link:
             self.tell(Arena(self._arena, slot_bytes), (fd,))
         finally:
             os.close(fd)
+
+
+def _read(fd: int) -> bytes:
+    """What is in a memory file, which is closed."""
+    with open(fd, "rb") as file:  # a descriptor, not a path
+        file.seek(0)
+        return file.read()
 
 
 class Rate:
@@ -454,7 +459,6 @@ class _Answerer:
     def __init__(self, source: Answering, link: _Link) -> None:
         self.source = source
         self._link = link
-        self._pieces: dict[int, bytes] = {}
         self._counts_due = 0.0
 
     def wait(self) -> bool:
@@ -468,12 +472,8 @@ class _Answerer:
 
     def hand_out(self) -> None:
         """Hand out the answers that came."""
-        for answer in self._link.answers():
-            data = self._pieces.pop(answer.number, b"") + answer.data
-            if answer.more:
-                self._pieces[answer.number] = data
-            else:
-                self.source.answered(answer.number, data, ok=answer.ok)
+        for number, ok, data in self._link.answers():
+            self.source.answered(number, data, ok=ok)
 
     def count(self) -> None:
         """Tell how many requests there were."""
@@ -526,10 +526,11 @@ def _capture(start: Start, link: _Link, counter: Counter) -> None:
     with contextlib.ExitStack() as closing:
         try:
             kind = import_source(start.source)
-            source = closing.enter_context(kind(start.target, msgspec.convert(start.options, kind.Options)))
+            made = kind(start.target, msgspec.convert(start.options, kind.Options))
+            if isinstance(made, Answering):
+                closing.callback(_last_counts, made, link)  # after closing, which refuses what still waits
+            source = closing.enter_context(made)
             link.tell(Opened(source.live, camera=_is_camera(source), answering=isinstance(source, Answering)))
-            if isinstance(source, Answering):
-                closing.callback(_last_counts, source, link)
             if counter.value and not source.live and isinstance(source, Resumable):
                 source.resume(counter.value)
             _Reader(source, start, link, counter).run()
@@ -546,7 +547,7 @@ def _capture(start: Start, link: _Link, counter: Counter) -> None:
 
 
 def _last_counts(source: Answering, link: _Link) -> None:
-    """Tell what was asked up to the end; called before the source is closed, which refuses what still waits."""
+    """Tell what was asked up to the end."""
     with contextlib.suppress(_Stopped):
         _Answerer(source, link).count()
 

@@ -25,6 +25,8 @@ _ROOM_S = 0.5
 
 Glance = Callable[[Frame], None]
 """Called with each frame after it was looked at, or need not be: the snapshots' chance."""
+Tell = Callable[[Look], bytes]
+"""What to answer who sent a picture and waits."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Work:
         glance: The snapshots' chance.
         turns: Of the model, which other streams may share.
         gate: Says which frames need no look; None to look at each.
+        tell: What to answer who sent a picture and waits, where a source has such.
     """
 
     capture: Capture
@@ -48,6 +51,7 @@ class Work:
     glance: Glance
     turns: Turns
     gate: Gate | None = None
+    tell: Tell = lambda _look: b"{}"
 
 
 def run(work: Work, lookers: Sequence[Looker], stop: Event) -> None:
@@ -124,7 +128,9 @@ class _Hands:
 
     def _still(self, frame: Frame) -> bool:
         """Whether the frame need not be looked at; asked in the order of frames, whoever looks at them."""
-        return self._work.gate is not None and self._work.gate.still(frame.pixels, frame.captured_boot_ns)
+        if frame.answer is not None or self._work.gate is None:
+            return False  # who sent a picture and waits gets an answer
+        return self._work.gate.still(frame.pixels, frame.captured_boot_ns)
 
     def _pass(self, frame: Frame) -> None:
         """Book a frame that is not looked at; the snapshots may have it all the same."""
@@ -137,6 +143,8 @@ class _Hands:
         self._work.book.look(look)
         if look.error and self._work.gate is not None:
             self._work.gate.forget()
+        if frame.answer is not None:  # only what is booked is told
+            frame.answer(self._work.tell(look), not look.error)
         with self._keeping:
             if look.error != self._failure and look.frame > self._failed_at:
                 self._failure, self._failed_at = look.error, look.frame

@@ -16,22 +16,17 @@ from typing import Any
 
 import cv2
 
-from agent import drawing, loading, pictures
-from agent.decoders import Found
+from agent import answers, drawing, loading, pictures
+from agent.answers import Answer
 from agent.model import Looker, Model, ModelError
 from agent.pictures import Frame
 from agent.sources import Unreadable
 
 OK, FAILED = 0, 1
 
-COORDINATE_DIGITS = 3
-SCORE_DIGITS = 6
 MS_DIGITS = 3
 
 NS_PER_MS = 1_000_000
-
-Answer = dict[str, Any]
-"""A line of `--json`."""
 
 
 def add_parser(commands: Any) -> None:  # noqa: ANN401  # argparse has no public name for what add_subparsers gives
@@ -140,26 +135,13 @@ def predict(looker: Looker, path: Path, frame: Frame) -> Answer:
         "height": placement.height,
         "model": model.name,
         "task": model.task,
-        **_seen(model, found),
+        **answers.seen(model, found),
         "timings_ms": {
             "prepare": round((prepared - started) / NS_PER_MS, MS_DIGITS),
             "infer": round((inferred - prepared) / NS_PER_MS, MS_DIGITS),
             "decode": round((decoded - inferred) / NS_PER_MS, MS_DIGITS),
         },
     }
-
-
-def _seen(model: Model, found: Found) -> Answer:
-    """The detections, or the classes."""
-    guesses: list[Answer] = [
-        {"class": model.class_name(class_id), "class_id": class_id, "score": round(score, SCORE_DIGITS)}
-        for class_id, score in zip(found.class_ids.tolist(), found.scores.tolist(), strict=True)
-    ]
-    if model.task == "classify":
-        return {"classes": guesses}
-    for guess, box in zip(guesses, found.boxes.tolist(), strict=True):
-        guess["box"] = [round(side, COORDINATE_DIGITS) for side in box]
-    return {"detections": guesses}
 
 
 def readable(answer: Answer) -> str:

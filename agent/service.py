@@ -17,8 +17,8 @@ from pathlib import Path
 
 import msgspec
 
-from agent import config, loop, sources
-from agent.books import RUNS_IN_A_BATCH_MAX, Book
+from agent import answers, config, loop, sources
+from agent.books import RUNS_IN_A_BATCH_MAX, Book, Look
 from agent.capture import Backoff, Capture, Frame
 from agent.clock import Clock
 from agent.config import Settings, StreamSettings
@@ -247,6 +247,7 @@ class Agent:
             on_event=tell,
             on_settled=book.settle,
             on_switch=book.switch,
+            on_requests=book.requests,
         )
 
     def _loop(  # what one stream is made of
@@ -263,8 +264,12 @@ class Agent:
         def glance(frame: Frame) -> None:
             glancer.look(stream.name, frame, settings.snapshot_s, settings.snapshot_width)
 
+        def tell(look: Look) -> bytes:
+            known = self._clock.offset()
+            return answers.of_look(stream.name, stream.model, look, known[0] if known else None)
+
         try:
-            work = loop.Work(capture, book, self._journal, self._clock, glance, stream.turns, gate)
+            work = loop.Work(capture, book, self._journal, self._clock, glance, stream.turns, gate, tell)
             loop.run(work, [stream.model.looker(settings.region) for _ in range(stream.hands)], stop)
         except Exception:
             # Systemd starts the agent again; going on without this stream would look like health.

@@ -48,6 +48,7 @@ Slug: TypeAlias = Annotated[str, Meta(pattern=f"^{SLUG_PATTERN}{_END}")]
 Nonce: TypeAlias = Annotated[str, Meta(pattern=f"^[0-9a-f]{{16}}{_END}")]
 Sha256: TypeAlias = Annotated[str, Meta(pattern=f"^[0-9a-f]{{64}}{_END}")]
 ShortHash: TypeAlias = Annotated[str, Meta(pattern=f"^[0-9a-f]{{12}}{_END}")]
+HttpStatus: TypeAlias = Annotated[str, Meta(pattern=f"^[1-5][0-9]{{2}}{_END}")]
 ShortText: TypeAlias = Annotated[str, Meta(max_length=128)]
 Text: TypeAlias = Annotated[str, Meta(max_length=1024)]
 
@@ -235,6 +236,7 @@ class Window(Struct, frozen=True, tag_field="kind", tag="window"):
         classes: Per class, by class id.
         planned: Frames that the capture plan wanted in it; None for a plan without a rate, or an older agent.
         asleep: How much of its length the stream was to be asleep.
+        requests: HTTP requests that a push source answered, per status, those included that became frames.
     """
 
     stream: Slug
@@ -250,6 +252,7 @@ class Window(Struct, frozen=True, tag_field="kind", tag="window"):
     classes: Annotated[tuple[ClassCount, ...], Meta(max_length=WINDOW_CLASSES_MAX)]
     planned: Count | None = None
     asleep: Ticks = 0
+    requests: Annotated[dict[HttpStatus, Count], Meta(max_length=500)] = {}  # msgspec copies it
 
 
 class Vitals(Struct, frozen=True, tag_field="kind", tag="vitals", omit_defaults=True):
