@@ -187,10 +187,12 @@ DECODERS = {
     "ultraface": "agent.decoders.ultraface:UltraFace",
     "ssd": "agent.decoders.ssd:Ssd",
     "ssd-softmax": "agent.decoders.ultraface:SsdSoftmax",
+    "torchvision": "agent.decoders.torchvision:Torchvision",
     "picodet": "agent.decoders.picodet:PicoDet",
     "detr": "agent.decoders.detr:Detr",
     "detr-ultralytics": "agent.decoders.detr:DetrUltralytics",
     "detr-raw": "agent.decoders.detr:DetrRaw",
+    "detr-softmax": "agent.decoders.detr:DetrSoftmax",
     "classifier": "agent.decoders.classifier:Classifier",
 }
 """Model families: name in the configuration -> `module:Class`, imported when chosen."""

@@ -1,7 +1,8 @@
-"""The DETR family: RT-DETR, D-FINE, DEIM, DEIMv2 and RF-DETR. A query is a box, and nothing is suppressed.
+"""The DETR family: DETR, YOLOS, RT-DETR, D-FINE, DEIM, DEIMv2 and RF-DETR. A query is a box, and nothing is suppressed.
 
 The whole picture is stretched to the tensor. Definitions: `RTDETRPostProcessor` and `tools/export_onnx.py` of RT-DETR,
-of which D-FINE and DEIM are forks; `ultralytics/models/rtdetr`; `PostProcess` and the exporter of RF-DETR.
+of which D-FINE and DEIM are forks; `ultralytics/models/rtdetr`; `PostProcess` and the exporter of RF-DETR;
+`post_process_object_detection` of the models in Transformers.
 
 Forks expect `orig_target_sizes` as width and height, some samples feed height and width: Vigie gives ones
 (`reading.beside`), so boxes come as parts of the picture, whatever the order.
@@ -36,8 +37,14 @@ SELECTED = ("labels", "boxes", "scores")
 RAW = (("dets", "labels"), ("pred_boxes", "logits"))
 """Boxes and logits: by RF-DETR's exporter, and by that of Transformers."""
 
-SOFTMAX_CLASSES = (91, 92)
-"""Logits that Transformers exports of the first DETR and of Deformable DETR have, whose scores are others."""
+SOFTMAX_COCO = 92
+"""Logits of a DETR or YOLOS for COCO: 91 categories, and last that a query is no object."""
+
+DEFORMABLE_COCO = 91
+"""Logits of a Deformable DETR for COCO, whose preparation is another."""
+
+MOSTLY = 0.9
+"""Share of queries that are no object on an empty picture, at least, where the last logit says that."""
 
 SLACK = 0.55
 """How far corners of a box whose centre lies in the picture may stick out, as a part of it."""
@@ -113,6 +120,46 @@ class DetrUltralytics:
         return pick(boxes, rows[:, BOX:].max(axis=1), rows[:, BOX:].argmax(axis=1), placement, thresholds)
 
 
+class DetrSoftmax:
+    """DETR and YOLOS by Transformers: boxes [1, q, 4] in parts, logits [1, q, classes + 1], the last for no object."""
+
+    family: ClassVar[str] = "detr-softmax"
+    task: ClassVar[Task] = "detect"
+
+    @classmethod
+    def claim(cls, graph: Graph) -> str | None:
+        """By outputs of these names, and a last logit that leads on an empty picture, or that is one too many."""
+        places = _raw(graph)
+        if places is None or _is_rf(graph) or (graph.sample and not are_scores(graph.sample[places[0]])):
+            return None
+        if not _last_is_no_object(graph, places):
+            return None
+        count = graph.outputs[places[1]].shape[2] - 1
+        return f"its outputs are boxes in parts of the picture, {count} logits each, and one for no object"
+
+    def __init__(self, graph: Graph) -> None:
+        places = _raw(graph)
+        if places is None or graph.outputs[places[1]].shape[2] <= 1:
+            raise ValueError("this family has the outputs pred_boxes [1, q, 4] and logits [1, q, classes + 1]")
+        self.preparation = _stretched(graph, imagenet=True)
+        self.suppresses = False
+        self._places = places
+        self._shapes = [port.shape for port in graph.outputs]
+        names, columns = class_names(graph.metadata), graph.outputs[places[1]].shape[2]
+        self._of_91 = columns == SOFTMAX_COCO and (names is None or len(names) != columns - 1)
+        self.class_count: int | None = len(CATEGORIES) if self._of_91 else columns - 1
+
+    def decode(self, outputs: Sequence[Array], placement: Placement, thresholds: Thresholds) -> Found:
+        """Score is the best class's share of the softmax over all logits; one label a query."""
+        values = several(outputs, self._shapes)
+        boxes, logits = (values[place][0] for place in self._places)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        shares = powers[:, :-1] / powers.sum(axis=1, keepdims=True)
+        shares = coco_80(shares) if self._of_91 else shares
+        placed = _to_pixels(corners(boxes), self.preparation)
+        return pick(placed, shares.max(axis=1), shares.argmax(axis=1), placement, thresholds)
+
+
 class DetrRaw:
     """RF-DETR, and RT-DETR and D-FINE by Transformers: boxes [1, q, 4] in parts, logits [1, q, classes]."""
 
@@ -126,7 +173,7 @@ class DetrRaw:
         if places is None or (graph.sample and not are_scores(graph.sample[places[0]])):
             return None
         count = graph.outputs[places[1]].shape[2]
-        if not _is_rf(graph) and count in SOFTMAX_CLASSES:
+        if not _is_rf(graph) and (count == DEFORMABLE_COCO or _last_is_no_object(graph, places)):
             return None
         return f"its outputs are boxes in parts of the picture and {count} logits each"
 
@@ -194,6 +241,17 @@ def _raw(graph: Graph) -> tuple[int, int] | None:
             if len(shape) == len(wide) == 3 and shape[::2] == (1, BOX) and wide[:2] == shape[:2]:  # noqa: PLR2004
                 return boxes, logits
     return None
+
+
+def _last_is_no_object(graph: Graph, places: tuple[int, int]) -> bool:
+    """Whether the last logit says that a query is no object: by its number, by the names, by an empty picture."""
+    columns, names = graph.outputs[places[1]].shape[2], class_names(graph.metadata)
+    if names and len(names) in (columns, columns - 1):
+        return len(names) == columns - 1
+    if columns == SOFTMAX_COCO or not graph.sample:
+        return columns == SOFTMAX_COCO
+    last = graph.sample[places[1]].argmax(axis=-1) == columns - 1
+    return columns > 1 and bool(last.mean() >= MOSTLY)
 
 
 def _is_rf(graph: Graph) -> bool:

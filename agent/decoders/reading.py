@@ -28,6 +28,9 @@ IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
 """In grey values, red, green and blue: torchvision's 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225 times 255."""
 
+PIXEL_MASK = "pixel_mask"
+"""Input of a DETR by Transformers, [1, height, width]: 1 where the picture is, 0 where padding is."""
+
 IMAGE_RANK = 4
 """Batch, channels, height, width, in either layout."""
 
@@ -85,7 +88,8 @@ def picture(inputs: Sequence[Port]) -> Port:
     if len(inputs) == 1:
         return inputs[0]
     pictures = [port for port in inputs if len(port.shape) == IMAGE_RANK]
-    if len(pictures) != 1 or any(port.shape != (1, 2) for port in inputs if port is not pictures[0]):
+    others = [port for port in inputs if port not in pictures and port.name != PIXEL_MASK]
+    if len(pictures) != 1 or any(port.shape != (1, 2) for port in others):
         names = ", ".join(port.name for port in inputs)
         raise ValueError(f"it has {len(inputs)} inputs ({names}), which no family here has: one picture is expected")
     return pictures[0]
@@ -96,7 +100,8 @@ def beside(inputs: Sequence[Port]) -> dict[str, Array]:
 
     Such an input is a size or a factor that the graph scales its boxes with. Given ones, whose order cannot be
     mistaken, boxes come out in the unit that the graph works in, and the decoder maps them like any others.
-    PaddleDetection's `im_shape` is the one exception: the height and width of the tensor itself.
+    PaddleDetection's `im_shape` is an exception: the height and width of the tensor itself. So is the mask that a DETR
+    by Transformers takes: ones, for a picture without padding.
 
     Raises:
         ValueError: There is no picture, or an input that is no such pair.
@@ -106,6 +111,9 @@ def beside(inputs: Sequence[Port]) -> dict[str, Array]:
     for port in inputs:
         if port is not image:
             taken = image_port(image)
+            if port.name == PIXEL_MASK:
+                given[port.name] = np.ones(port.shape, dtype=port.dtype)
+                continue
             values = (taken.height, taken.width) if port.name == "im_shape" else (1, 1)
             given[port.name] = np.array([values], dtype=port.dtype)
     return given

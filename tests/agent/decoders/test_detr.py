@@ -7,7 +7,7 @@ from graphs import PLAIN
 from agent.decoders import Thresholds
 from agent.decoders.choose import Unclear, choose
 from agent.decoders.coco import CATEGORIES, class_of
-from agent.decoders.detr import Detr, DetrRaw, DetrUltralytics
+from agent.decoders.detr import Detr, DetrRaw, DetrSoftmax, DetrUltralytics
 
 QUERIES = 5
 SIZE = ("orig_target_sizes",)
@@ -108,9 +108,46 @@ def test_transformers_exports_are_scaled_otherwise(outputs_of):
     assert found(decoder, outputs) == [(1, 0.7311, BOX)]
 
 
-def test_the_first_detr_whose_scores_are_a_softmax_is_not_claimed(outputs_of):
-    values = raw(classes=92)
-    assert DetrRaw.claim(outputs_of(logits=values["labels"], pred_boxes=values["dets"])) is None
+def softmax(classes, **changes):
+    """Every query is no object, but for query 2: class 1, whose share is two thirds."""
+    logits = np.full((1, 20, classes + 1), -20, np.float32)
+    boxes = np.zeros((1, 20, 4), np.float32)
+    logits[0, :, -1] = 5
+    boxes[0, 2], logits[0, 2, 1] = (0.5, 0.25, 0.5, 0.5), 5 + np.log(2)
+    return {"logits": logits, "pred_boxes": boxes} | changes
+
+
+def test_the_first_detr_s_last_logit_says_no_object(outputs_of):
+    outputs = softmax(7)
+    decoder, why = choose(outputs_of(**outputs))
+    assert (decoder.family, decoder.class_count) == ("detr-softmax", 7)
+    assert "7 logits each, and one for no object" in why
+    assert decoder.preparation.mean[0] == pytest.approx(123.675)
+    assert found(decoder, outputs) == [(1, 0.6667, BOX)]
+
+
+def test_the_first_detr_for_coco_has_91_categories_and_none(outputs_of):
+    outputs = softmax(91)
+    outputs["logits"][0, 2, 18], outputs["logits"][0, 2, 1] = outputs["logits"][0, 2, 1], -20
+    decoder, _ = choose(outputs_of(**outputs))
+    assert decoder.class_count == 80
+    assert found(decoder, outputs) == [(16, 0.6667, BOX)]
+
+
+def test_names_settle_whether_the_last_logit_is_a_class(outputs_of):
+    names = {"names": "['a', 'b', 'c']"}
+    values = raw(classes=3, column=1)
+    plain = {"logits": values["labels"], "pred_boxes": values["dets"]}
+    assert choose(outputs_of(metadata=names, **plain))[0].family == "detr-raw"
+    values = raw(classes=4, column=1)
+    plain = {"logits": values["labels"], "pred_boxes": values["dets"]}
+    assert choose(outputs_of(metadata=names, **plain))[0].family == "detr-softmax"
+
+
+def test_91_logits_of_a_deformable_detr_are_not_guessed(outputs_of):
+    values = raw(classes=91)
+    with pytest.raises(Unclear, match="not known"):
+        choose(outputs_of(logits=values["labels"], pred_boxes=values["dets"]))
 
 
 def test_boxes_that_are_no_parts_are_not_claimed(outputs_of):
@@ -127,15 +164,15 @@ def test_ultralytics_rt_detr_is_told_from_its_yolos(outputs_of):
     assert DetrUltralytics.claim(outputs_of(output0=values)) is None
 
 
-@pytest.mark.parametrize("kind", [Detr, DetrRaw, DetrUltralytics])
+@pytest.mark.parametrize("kind", [Detr, DetrRaw, DetrSoftmax, DetrUltralytics])
 def test_another_graph_is_refused_with_what_is_expected(outputs_of, kind):
     with pytest.raises(ValueError, match="output"):
         kind(outputs_of(heat=np.zeros((1, 5), np.float32)))
 
 
-@pytest.mark.parametrize("kind", ["selected", "raw"])
+@pytest.mark.parametrize("kind", ["selected", "raw", "softmax"])
 def test_another_shape_at_run_time_or_nan_is_refused(outputs_of, kind):
-    outputs = selected() if kind == "selected" else raw()
+    outputs = {"selected": selected, "raw": raw, "softmax": lambda: softmax(7)}[kind]()
     decoder, _ = choose(outputs_of(beside=SIZE if kind == "selected" else (), **outputs))
     for wrong, reason in (
         ([values[:, :2] for values in outputs.values()], "expected"),
