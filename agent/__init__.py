@@ -40,6 +40,7 @@ seal            what was observed, once a second, into the outbox
 outbox/         sealed batches on disk: put, due, acked
 glance          a picture for the dashboard now and then
 snapshots       JPEGs on disk, until the collector has them
+restarts        how often the agent may have itself started anew
 uplink          outbox to broker, acks to outbox; birth and last will
 vitals          how the device is
 ==============  ==================================================================

@@ -179,6 +179,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         vitals_s: Seconds between readings of the device's own health.
         capture_mb: Memory in MB that each capture process may have to itself before it is ended and begun again; 0 for
             as much as it wants. Never more than half of the device's.
+        restarts_a_day: Times in 24 hours that the agent may end to be started anew, because it cannot begin capture
+            processes; 0 for never.
         drain_s: Seconds to wait at the end for the collector to confirm the last batches.
         outbox: What may wait on disk.
     """
@@ -201,6 +203,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     window_s: Annotated[int, Meta(ge=1, le=1800)] = 60
     vitals_s: Annotated[float, Meta(ge=1, le=3600)] = 30.0
     capture_mb: Annotated[int, Meta(ge=0, le=1_000_000)] = 1024
+    restarts_a_day: Annotated[int, Meta(ge=0, le=1000)] = 3
     drain_s: Annotated[float, Meta(ge=0, le=600)] = 5.0
     outbox: OutboxSettings = OutboxSettings()
 

@@ -9,7 +9,7 @@ import logging
 import os
 import platform
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +29,7 @@ from agent.openwindows import OpenWindows, left_by
 from agent.outbox import Ended, Outbox, Start
 from agent.progress import Captured, Progress
 from agent.quality import Limits
+from agent.restarts import Restarts
 from agent.seal import Journal, Sealer
 from agent.snapshots import Snapshots
 from agent.turns import Turns
@@ -39,6 +40,9 @@ from shared.records import WIRE_VERSION, Maker, ModelInfo, Previous, Status, Str
 from shared.redact import redact
 
 log = logging.getLogger(__name__)
+
+AGAIN = 75
+"""Exit code that asks for being started anew: EX_TEMPFAIL of sysexits.h."""
 
 _TURN_S = 0.5
 
@@ -71,6 +75,16 @@ class Stream:
         return self.settings.name
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """What streams share while they are at work."""
+
+    snapshots: Snapshots
+    sealer: Sealer
+    uplink: Uplink
+    restarts: Restarts
+
+
 class Agent:
     """Everything that runs between the start of the agent and its end.
 
@@ -99,6 +113,8 @@ class Agent:
         self._outbox = outbox
         self._journal = journal
         self._failed = False
+        self._anew = ""
+        self._refused = False
         self._time_known: TimeQuality | None = None
         self._started_boot_ns = clock.boot_ns()
         self._config_sha256 = hashlib.sha256(msgspec.json.encode(config.redacted(settings))).hexdigest()
@@ -141,13 +157,21 @@ class Agent:
             sealer.seal()  # how the epoch before ended comes first
             sealer.start()
             uplink.start()
-            self._watch(books, progress, snapshots, uplink, stop)
-            self._journal.event("agent_stopped", "asked to" if stop.is_set() else "every source has ended")
-            sealed = sealer.stop()
+            restarts = Restarts(self._state_dir / "restarts", self._settings.restarts_a_day, self._clock)
+            self._watch(books, progress, _Parts(snapshots, sealer, uplink, restarts), stop)
+            restarts.close()
+            if self._anew:
+                log.error("the agent ends with code %d, to be started anew: %s", AGAIN, self._anew)
+                self._journal.event("agent_restarting", self._anew)
+            else:
+                self._journal.event("agent_stopped", "asked to" if stop.is_set() else "every source has ended")
+            sealed = _seal_last(sealer)
             if sealed and not self._failed:
                 self._outbox.end_clean()
             _tell_end(self._outbox, confirmed=uplink.stop(self._settings.drain_s))
-        return 1 if self._failed or not sealed else 0
+        if self._anew:
+            return AGAIN
+        return 0 if sealed else 1
 
     def _begin(self) -> tuple[Start, Progress]:
         """Begin an epoch; how the one before ended is the first record of this one."""
@@ -186,42 +210,71 @@ class Agent:
             )
         return start, progress
 
-    def _watch(
-        self, books: Sequence[Book], progress: Progress, snapshots: Snapshots, uplink: Uplink, stop: threading.Event
-    ) -> None:
+    def _watch(self, books: Sequence[Book], progress: Progress, parts: _Parts, stop: threading.Event) -> None:
         """Run every stream's loop, and read the vitals meanwhile."""
-        glancer = Glancer(snapshots, self._clock)
+        glancer = Glancer(parts.snapshots, self._clock)
         with ExitStack() as stack:
             threads = []
-            captures = []
+            captures = {}
             for stream, book in zip(self._streams, books, strict=True):
                 gate = _gate(stream.settings)
                 capture = stack.enter_context(self._capture(stream, book, progress, gate))
                 work = partial(self._loop, stream, capture, book, glancer, gate, stop)
                 threads.append(threading.Thread(target=work, name=f"loop-{stream.name}", daemon=True))
-                captures.append(capture)
+                captures[stream.name] = capture
             glancer.start()
             for thread in threads:
                 thread.start()
-            self._tend(threads, snapshots, uplink, stop)
-            for capture in captures:
+            self._tend(threads, captures, parts, stop)
+            for capture in captures.values():
                 capture.stop()
             for thread in threads:
                 thread.join()
         glancer.stop()
 
     def _tend(
-        self, threads: Sequence[threading.Thread], snapshots: Snapshots, uplink: Uplink, stop: threading.Event
+        self,
+        threads: Sequence[threading.Thread],
+        captures: Mapping[str, Capture],
+        parts: _Parts,
+        stop: threading.Event,
     ) -> None:
-        """Tell the vitals, and where the time is from, until it is time to end."""
+        """Tell the vitals, and where the time is from, until it is time to end, or to be started anew."""
         vitals = VitalsReader(self._clock, self._state_dir)
         due = self._clock.monotonic()
-        while any(thread.is_alive() for thread in threads) and not stop.wait(_TURN_S):
+        working = True
+        while working and not stop.wait(_TURN_S):
+            working = any(thread.is_alive() for thread in threads)
+            if reason := self._why_anew(captures, parts, last=not working):
+                self._anew = self._anew or reason
+                stop.set()  # nothing waits for room in a book that nobody empties
+                break
             self._tell_time()
             if self._clock.monotonic() >= due:
                 due = self._clock.monotonic() + self._settings.vitals_s
-                waiting = (snapshots.waiting, snapshots.dropped)
-                self._journal.tell(vitals.read(self._outbox.waiting(), waiting, uplink.reconnects))
+                waiting = (parts.snapshots.waiting, parts.snapshots.dropped)
+                self._journal.tell(vitals.read(self._outbox.waiting(), waiting, parts.uplink.reconnects))
+
+    def _why_anew(self, captures: Mapping[str, Capture], parts: _Parts, *, last: bool) -> str:
+        """Why the agent had better be started anew; nothing while its own machinery works.
+
+        Without sealer or uplink it is of no use. That it cannot begin capture processes is a guess at what is wrong,
+        and other streams may work: that takes a restart from the budget, unless nothing else is left to do.
+        """
+        for name, alive in (("sealing", parts.sealer.alive), ("sending", parts.uplink.alive)):
+            if not alive:
+                return f"the thread for {name} ended"
+        suspects = [f"{name}: {capture.suspect}" for name, capture in captures.items() if capture.suspect]
+        if not suspects:
+            self._refused = False
+            return ""
+        if last or (not self._refused and parts.restarts.take()):
+            return suspects[0]
+        if not self._refused:
+            self._refused = True
+            log.error("a restart of the agent might help, but it had its %d of today", self._settings.restarts_a_day)
+            self._journal.event("restart_refused", suspects[0])
+        return ""
 
     def _capture(self, stream: Stream, book: Book, progress: Progress, gate: Gate | None) -> Capture:
         def tell(name: str, detail: str) -> None:
@@ -271,10 +324,11 @@ class Agent:
         try:
             work = loop.Work(capture, book, self._journal, self._clock, glance, stream.turns, gate, tell)
             loop.run(work, [stream.model.looker(settings.region) for _ in range(stream.hands)], stop)
-        except Exception:
+        except Exception as error:
             # Systemd starts the agent again; going on without this stream would look like health.
             log.exception("stream %s: the loop ended", stream.name)
             self._failed = True
+            self._anew = f"{stream.name}: the loop ended with {type(error).__name__}: {error}"
             stop.set()
 
     def _tell_time(self) -> None:
@@ -329,6 +383,15 @@ def _most_mb(configured: int) -> int:
     """Half of the device's memory at most, or one camera that leaks takes the agent with it."""
     half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2_000_000
     return min(configured, half)
+
+
+def _seal_last(sealer: Sealer) -> bool:
+    """Seal what is left, as far as that can be done; whether all of it is in the outbox."""
+    try:
+        return sealer.stop()
+    except Exception:
+        log.exception("the last seal failed: what was not sealed is lost, and will be booked as such")
+        return False
 
 
 def previous(ended: Ended, captured: Captured | None, boot_id: str) -> Previous:

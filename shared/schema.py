@@ -44,6 +44,8 @@ VITALS = (
 EVENTS = {
     "agent_started": "the agent started; the detail says whether the last run ended cleanly",
     "agent_stopped": "the agent ended in good order; the detail says whether it was asked to or every source has ended",
+    "agent_restarting": "the agent ended to be started anew, because it does not work; the detail says why",
+    "restart_refused": "starting the agent anew might help, but it did so often enough today; the detail says why",
     "camera_lost": "a source could not be opened or ended; the detail says why",
     "camera_stalled": "a source gave no frame, or none that can be read, within its deadline; its process was ended",
     "camera_back": "frames come again; the detail says after how long",

@@ -97,6 +97,9 @@ def _stopped(device: Glance, stream: Glance) -> State:
     told = _last_run(device)
     stop = next((event for event in told if event["name"] == "agent_stopped"), None)
     own = next((event for event in told if event["name"] in _CAMERA and event["stream"] == stream["stream"]), None)
+    anew = next((event for event in told if event["name"] == "agent_restarting"), None)
+    if anew is not None:
+        return State("bad", "Restarting", "restarting", anew["at"], reason=f"The agent did not work: {anew['detail']}.")
     if own is not None and own["name"] == "stream_ended":
         return State("idle", "Ended", "ended", own["at"], reason=_ENDED)
     if stop is not None and stop["detail"] == SOURCES_ENDED:

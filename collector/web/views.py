@@ -19,6 +19,8 @@ Path = tuple[str, str, str]
 EVENT_WORDS = {
     "agent_started": "The agent started",
     "agent_stopped": "The agent stopped",
+    "agent_restarting": "The agent ended, to be started anew",
+    "restart_refused": "A new start of the agent might help, but it had enough of them today",
     "camera_lost": "The camera was lost",
     "camera_stalled": "The camera gave no more frames and was opened again",
     "camera_back": "The camera gives frames again",

@@ -69,6 +69,13 @@ CASES = [
         "Stopped",
         "stopped",
     ),
+    (
+        SILENT | {"state": "stopped", "events": [_event("agent_restarting", stream=None), _event("stream_ended")]},
+        NONE,
+        "bad",
+        "Restarting",
+        "restarting",
+    ),
     (  # the run before ended by itself; of this one nothing was told yet
         SILENT | {"state": "stopped", "events": [_event("agent_started", stream=None), STOP_ENDED]},
         NONE,
