@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,15 @@ class Process:
             )
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        return self.code is not None
+
+    @property
     def code(self) -> int | None:
         assert self._process is not None
         return self._process.poll()
@@ -103,13 +112,15 @@ class Site:
         )
         return self._process("collector", [program("vigie-collector"), "run", "--config", str(config)])
 
-    def agent(self, streams: str, device: str = "pi-roof", extra: str = "drain_s: 20") -> Process:
+    def agent(
+        self, streams: str, device: str = "pi-roof", extra: str = "drain_s: 20", command: Sequence[str] = ()
+    ) -> Process:
         config = self.folder / f"{device}.yaml"
         config.write_text(
             f"site: greenhouse\ndevice: {device}\nbroker: {{url: '{self.broker_url}', retry_s_max: 1}}\n"
             f"state_dir: {device}-state\nseal_s: 0.5\nwindow_s: 5\n{extra}\nstreams:\n{streams}"
         )
-        return self._process(device, [program("vigie-agent"), "run", "--config", str(config)])
+        return self._process(device, [*(command or [program("vigie-agent")]), "run", "--config", str(config)])
 
     def _process(self, name: str, command: list[str]) -> Process:
         process = Process(self.folder, name, command)
