@@ -54,7 +54,7 @@ from agent.capture_child import (
 from agent.clock import Clock
 from agent.duty import Duty, OnSwitch
 from agent.progress import Progress
-from agent.quality import Limits, PictureFaults
+from agent.quality import Limits, PictureFaults, Trace
 from agent.sources import Advising, Pixels, Resolved, frames_text
 from agent.timetable import Timetable
 from shared.redact import redact
@@ -481,6 +481,7 @@ class _Supervisor:
         self._size_due = 0.0
         self._outage = _Outage(plan.stream, clock, inbox)
         self._faults = PictureFaults(plan.limits.frozen_s)
+        self._trace: Trace | None = None
         self._stopping = threading.Event()
         self._bell: socket.socket | None = None
         self._bell_rings: socket.socket | None = None
@@ -605,6 +606,7 @@ class _Supervisor:
             slots=self._plan.slots,
             limits=self._plan.limits,
             picture=self._faults.finding,
+            trace=self._trace,
             masks=[list(polygon) for polygon in self._plan.masks],
             settle_s=self._duty.settle_s,
         )
@@ -646,7 +648,7 @@ class _Supervisor:
         if self._faults.reopen_due(now):
             return _Trouble("picture_frozen", "the picture is frozen")
         due_s = (self._duty.period_s or 0.0) + self._plan.deadline_s
-        if child.live and child.readable_at is not None and now - child.readable_at > due_s:
+        if child.camera and child.readable_at is not None and now - child.readable_at > due_s:
             return _Trouble("camera_stalled", f"gave no readable frame within {self._plan.deadline_s:g} s")
         if self._plan.most_mb and (mb := child.grown_mb(now)) > self._plan.most_mb:
             limit = f"'capture_mb' allows {self._plan.most_mb}"
@@ -708,6 +710,7 @@ class _Supervisor:
             child.worked_s = self._clock.monotonic() - (child.frames_from or self._clock.monotonic())
             self._outage.alive()
         elif isinstance(notice, Seen):
+            self._trace = notice.trace
             self._tell(self._faults.note(notice.finding, self._clock.monotonic()))
 
     def _tell(self, events: Iterable[tuple[str, str]]) -> None:

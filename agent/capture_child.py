@@ -26,7 +26,7 @@ from msgspec import Struct
 
 from agent.clock import Clock
 from agent.progress import Counter
-from agent.quality import Finding, Limits, PictureCheck
+from agent.quality import Finding, Limits, PictureCheck, Trace
 from agent.sources import Answering, Ending, FrameSource, Lost, Pixels, Resumable, TwoStep, Unreadable, import_source
 from shared.records import TICK_NS
 
@@ -63,6 +63,7 @@ class Start(Struct, tag=True):
         slots: Frames that may be in memory at the same time.
         limits: What a live source's pictures are watched for.
         picture: What was found of them up to now.
+        trace: What another process left of that, if each of them looks at one picture.
         masks: Polygons that are painted over, as in `agent.masks`.
         settle_s: How long a camera's frames pass after it was opened.
     """
@@ -77,6 +78,7 @@ class Start(Struct, tag=True):
     slots: int
     limits: Limits = Limits()
     picture: Finding = Finding()
+    trace: Trace | None = None
     masks: list[list[tuple[float, float]]] = []  # msgspec copies it
     settle_s: float = 0.0
 
@@ -162,9 +164,10 @@ class Settled(Struct, tag=True):
 
 
 class Seen(Struct, tag=True):
-    """What is wrong with the picture has changed, with the frame that comes next."""
+    """What is wrong with the picture has changed, with the frame that comes next; or what is to be remembered has."""
 
     finding: Finding
+    trace: Trace | None = None
 
 
 class Asked(Struct, tag=True):
@@ -363,7 +366,10 @@ class _Reader:
         self._clock = Clock()
         self._captured_ns = start.captured_boot_ns
         self._rate = Rate(start.fps, self._clock.monotonic())
-        self._check = PictureCheck(_limits(source, start.limits), start.picture) if source.live else None
+        self._check: PictureCheck | None = None
+        if source.live:
+            self._check = PictureCheck(_limits(source, start.limits), start.picture, start.trace)
+        self._brief = start.settle_s > 0
         self._settled_s = self._clock.monotonic() + (start.settle_s if _is_camera(source) else 0.0)
 
     def run(self) -> None:
@@ -435,14 +441,22 @@ class _Reader:
         if garbage:
             self._settle(number, "unreadable", garbage)
             return
-        if self._check is not None and (finding := self._check.look(pixels, self._clock.monotonic())):
-            self._link.tell(Seen(finding))
+        if self._check is not None:
+            self._look_at(self._check, pixels)
         place = self._link.put(pixels)
         if place is None:
             self._settle(number, "skipped", "")
             return
         height, width, _ = pixels.shape
         self._link.tell(Given(number, *place, self._captured_ns, capture_ticks, height, width))
+
+    def _look_at(self, check: PictureCheck, pixels: Pixels) -> None:
+        """Tell what has changed about the picture; where this process ends after a frame, all that is to be known."""
+        finding = check.look(pixels, self._clock.monotonic())
+        if self._brief:
+            self._link.tell(Seen(check.found, check.trace(pixels)))
+        elif finding is not None:
+            self._link.tell(Seen(finding))
 
     def _settle(self, number: int, outcome: Literal["skipped", "unreadable"], reason: str) -> None:
         if reason:

@@ -49,6 +49,17 @@ class Finding(Struct, frozen=True):
     digest: int = 0
 
 
+class Trace(Struct, frozen=True):
+    """What a capture process that ends after each picture leaves to the next one: see `PictureCheck`."""
+
+    tone: Fault = ""
+    tone_since: float | None = None
+    whole: int = 0
+    since: float = 0.0
+    looks: int = 0
+    changes: int = 0
+
+
 class Limits(Struct, frozen=True):
     """How long something must last, in seconds, before it is called by its name; 0 for never.
 
@@ -67,15 +78,22 @@ class PictureCheck:
     Args:
         limits: What is looked for.
         known: What a capture process before this one found.
+        trace: What it left, if it ended as planned.
+
+    Attributes:
+        found: How the picture is.
     """
 
-    def __init__(self, limits: Limits, known: Finding) -> None:
+    def __init__(self, limits: Limits, known: Finding, trace: Trace | None = None) -> None:
         self._limits = limits
-        self._found = known
+        self.found = known
         self._due = -math.inf
         self._tone: Fault = known.fault if known.fault in {"black", "white"} else ""
         self._tone_since: float | None = None
         self._still = _Still(limits.frozen_s, known.digest if known.fault == "frozen" else None)
+        if trace is not None:
+            self._tone, self._tone_since = trace.tone, trace.tone_since
+            self._still.go_on(trace)
 
     def look(self, pixels: Pixels, now: float) -> Finding | None:
         """Look at a frame, if it is time to: what has changed with it, or None.
@@ -89,22 +107,26 @@ class PictureCheck:
         self._due = now + LOOK_S
         sample = _sample(pixels)
         found = self._judge(pixels, sample, now)
-        if found == self._found:
+        if found == self.found:
             return None
-        self._found = found
+        self.found = found
         return found
 
+    def trace(self, pixels: Pixels) -> Trace:
+        """What to leave to the next process after looking at `pixels`, the last frame of this one."""
+        return Trace(self._tone, self._tone_since, *self._still.trace(pixels))
+
     def _judge(self, pixels: Pixels, sample: Pixels, now: float) -> Finding:
-        tone = _tone(sample, self._found.fault) if self._limits.blank_s else ""
+        tone = _tone(sample, self.found.fault) if self._limits.blank_s else ""
         if tone != self._tone or self._tone_since is None:
             self._tone, self._tone_since = tone, now
         held = now - self._tone_since >= self._limits.blank_s
         if tone:
             # A dark room without noise is as black as a lens cap, and not frozen: nothing says that the camera hangs.
             self._still.forget(now)
-            return Finding(tone) if held else self._found
-        if self._found.fault in {"black", "white"} and not held:
-            return self._found
+            return Finding(tone) if held else self.found
+        if self.found.fault in {"black", "white"} and not held:
+            return self.found
         digest = self._still.look(pixels, sample, now) if self._limits.frozen_s else None
         return Finding() if digest is None else Finding("frozen", digest)
 
@@ -131,6 +153,15 @@ class _Still:
         self._frozen, self._whole, self._sample = False, None, None
         self._since, self._looks, self._changes = now, 0, 0
 
+    def go_on(self, trace: Trace) -> None:
+        """Go on from where another process was."""
+        self._whole = self._whole or trace.whole or None
+        self._since, self._looks, self._changes = trace.since, trace.looks, trace.changes
+
+    def trace(self, pixels: Pixels) -> tuple[int, float, int, int]:
+        """Digest, since when it is the same, in how many looks; and how many were other ones."""
+        return self._whole or _digest(pixels), self._since, self._looks, self._changes
+
     def look(self, pixels: Pixels, sample: Pixels, now: float) -> int | None:
         """The digest of the frozen picture, or None when it is not frozen."""
         same = self._is_same(pixels, sample, now)
@@ -150,6 +181,8 @@ class _Still:
     def _is_same(self, pixels: Pixels, sample: Pixels, now: float) -> bool:
         if self._frozen and (self._sample is None or self._changes or now >= self._whole_due):
             self._whole_due = now + _WHOLE_S
+            return _digest(pixels) == self._whole
+        if self._sample is None and self._whole is not None:
             return _digest(pixels) == self._whole
         return self._sample is not None and np.array_equal(sample, self._sample)
 

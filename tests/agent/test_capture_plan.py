@@ -13,6 +13,7 @@ from setclock import SECOND
 from agent import duty
 from agent.capture import Backoff, Capture, Progress
 from agent.clock import Clock
+from agent.quality import Limits
 from agent.sources import resolve
 from agent.timetable import Timetable
 from shared.records import TimeQuality
@@ -161,6 +162,16 @@ def test_a_slow_plan_opens_the_camera_for_each_frame(tmp_path, monkeypatch) -> N
         assert pixels[-1, -1, 0] == 200, "no frame of a camera that is still looking for its exposure"
     assert watched.events == [], "no fault"
     assert watched.frames[2][0] - watched.frames[0][0] == pytest.approx(6, abs=2), "in step"
+
+
+def test_a_camera_that_is_opened_for_each_frame_can_be_frozen_too(tmp_path, monkeypatch) -> None:
+    """Each of its processes sees one picture, and leaves it to the next."""
+    monkeypatch.setattr(duty, "CLOSED_FROM_S", 0.5)
+    monkeypatch.setattr(duty, "SETTLE_S", 0.1)
+    still = resolve({"cameras:Scripted": str(tmp_path), "scripts": ["still*1000"], "live": True}, Path("/nowhere"))
+    with Watched(still, Wall(NOON), fps=2, limits=Limits(frozen_s=2.0, blank_s=1.0)) as watched:
+        until(lambda: watched.events == ["picture_frozen"], "that it is told")
+    assert len((tmp_path / "opened").read_text().split()) >= 5
 
 
 def test_an_open_camera_gives_a_fresh_frame(tmp_path) -> None:

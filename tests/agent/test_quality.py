@@ -103,6 +103,19 @@ def test_a_picture_in_ten_minutes_must_be_the_same_five_times() -> None:
     assert watch.faults == ["frozen"]
 
 
+def test_processes_that_see_one_picture_each_know_it_together() -> None:
+    """A camera that is closed between two pictures: each process leaves its trace to the next."""
+    trace, known, told = None, Finding(), []
+    moving = [noisy(seed) for seed in range(50, 56)]
+    shown = [*moving, *[noisy()] * 7, moving[0], noisy(), *moving, *[flat(0)] * 4, *moving]
+    for index, picture in enumerate(shown):
+        check = PictureCheck(LIMITS, known, trace)
+        if (finding := check.look(picture, index * 600.0)) is not None:
+            told.append((index, finding.fault))
+        known, trace = check.found, check.trace(picture)
+    assert told == [(10, "frozen"), (16, ""), (22, "black"), (26, "")]
+
+
 @pytest.mark.parametrize(("level", "fault"), [(0, "black"), (18, "black"), (255, "white"), (240, "white")])
 def test_a_blank_picture_is_named_and_never_called_frozen(level: int, fault: Fault) -> None:
     watch = Watch().show(flat(level), 9)
