@@ -1,17 +1,22 @@
 """What a stream filters, in the real agent process."""
 
+import json
 import os
 import sqlite3
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import cv2
 import greymodel
 import msgspec
 import numpy as np
 import pytest
+from smallsite import free_port, wait_for
 
 from agent.masks import GREY
 from agent.sources import Pixels
@@ -21,6 +26,7 @@ from shared.records import SCALE, Detail, Observation, StreamRuns
 pytestmark = pytest.mark.timeout(120)
 
 ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests/plugins")])}
 JPEG_ERROR = 6
 EDGE = 10
 """Pixels on either side of an edge that JPEG smears."""
@@ -28,15 +34,9 @@ EDGE = 10
 
 def start(folder: Path, stream: str) -> subprocess.CompletedProcess[str]:
     """Run the agent on a stream to its end, with nobody to send to: all stays in its state folder."""
-    greymodel.save(folder / "grey.onnx")
-    (folder / "agent.yaml").write_text(
-        "broker: {url: 'mqtt://127.0.0.1:1'}\nseal_s: 0.2\ndrain_s: 0\n"
-        f"streams: [{{name: cam0, model: grey.onnx, snapshot_s: 0.01, {stream}}}]\n"
-    )
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests/plugins")])
     return subprocess.run(
-        [sys.executable, "-m", "agent", "run", "--config", "agent.yaml"],
-        cwd=folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=100, check=False,
+        configure(folder, stream), cwd=folder, env=ENVIRONMENT, timeout=100,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 
@@ -44,6 +44,16 @@ def work(folder: Path, stream: str) -> None:
     """The same, which must go well."""
     done = start(folder, stream)
     assert done.returncode == 0, done.stderr
+
+
+def configure(folder: Path, stream: str) -> list[str]:
+    """Write a configuration with this stream and nobody to send to; the command that runs it."""
+    greymodel.save(folder / "grey.onnx")
+    (folder / "agent.yaml").write_text(
+        "broker: {url: 'mqtt://127.0.0.1:1'}\nseal_s: 0.2\ndrain_s: 0\n"
+        f"streams: [{{name: cam0, model: grey.onnx, snapshot_s: 0.01, {stream}}}]\n"
+    )
+    return [sys.executable, "-m", "agent", "run", "--config", "agent.yaml"]
 
 
 def sealed(folder: Path) -> tuple[Counter[str], list[Observation]]:
@@ -157,3 +167,35 @@ def test_the_picture_is_prepared_as_the_stream_says(tmp_path: Path) -> None:
     for seen in sealed(tmp_path)[1]:
         (box,) = seen.detections
         assert (box.x2 - box.x1) / SCALE == pytest.approx(0.5 * 200 / 255, abs=0.002)
+
+
+def test_pushed_pictures_are_masked_and_never_gated(tmp_path: Path) -> None:
+    """The same picture again and again: each is answered; the masked half is grey 114 to the model."""
+    port = free_port()
+    filters = "gate: {change: 1, every_s: 600}, masks: [[[0, 0], [1, 0], [1, 1], [0, 1]]]"
+    body = cv2.imencode(".png", np.full((48, 64, 3), 250, np.uint8))[1].tobytes()
+    process = subprocess.Popen(
+        configure(tmp_path, f"source: {{push: {port}}}, {filters}"), cwd=tmp_path, env=ENVIRONMENT
+    )
+
+    def answer() -> dict[str, Any] | None:
+        try:
+            request = urllib.request.Request(f"http://127.0.0.1:{port}/predict", body)
+            request.add_header("Content-Type", "image/png")
+            with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310  # ours
+                told: dict[str, Any] = json.load(response)
+                return told
+        except (OSError, urllib.error.URLError):
+            return None
+
+    try:
+        answers = [wait_for(answer, "the push server's answer") for _ in range(4)]
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+    for told in answers:
+        (seen,) = told["detections"]
+        assert (seen["box"][2] - seen["box"][0]) / 64 == pytest.approx(GREY / 255, abs=0.002)
+    outcomes, _ = sealed(tmp_path)
+    assert set(outcomes) == {"ok"}
+    assert outcomes["ok"] >= len(answers)
