@@ -8,6 +8,7 @@ A frame beyond the last one known is not missing: it may still be under way.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from collector.figures import TICKS_PER_S, share
 from collector.stores.answers import EpochBooks, LaneBooks, StreamBooks
 from collector.timestamps import rfc3339_or_none
 from shared.records import Lane, StreamRuns
@@ -40,6 +41,9 @@ class _Stream:
     fates: dict[str, int]
     missing: int
     tail_lost: int = 0
+    planned: int | None = None
+    coverage: float | None = None
+    asleep_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -114,6 +118,9 @@ def _account(name: str, epoch: _Epoch) -> _Stream:
         dict.fromkeys(OUTCOMES, 0) | books.outcomes,
         dict.fromkeys(FATES, 0) | books.fates,
         books.missing,
+        planned=books.planned,
+        coverage=share(books.planned_captured, books.planned or 0),
+        asleep_s=round(books.asleep / TICKS_PER_S, 3),
     )
     told = max(books.last, books.tail_sealed or 0)
     for batch in epoch.quarantined:
@@ -160,6 +167,9 @@ def _shown(epoch: _Epoch, streams: dict[str, _Stream]) -> dict[str, object]:
                 "captured": sum(stream.outcomes.values()) + stream.missing,
                 "missing": stream.missing,
                 "tail_lost": stream.tail_lost,
+                "planned": stream.planned,
+                "coverage": stream.coverage,
+                "asleep_s": stream.asleep_s,
             }
             for name, stream in streams.items()
         },

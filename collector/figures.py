@@ -43,12 +43,19 @@ class Total:
     histograms: dict[str, Histogram] = field(default_factory=dict)
     classes: dict[tuple[str, int], list[int]] = field(default_factory=dict)
     streams: dict[tuple[str, str, str], _Stream] = field(default_factory=dict)
+    planned: int | None = None
+    planned_captured: int = 0
+    asleep: int = 0
 
     def add(self, part: WindowSum, class_name: ClassName) -> None:
         """Add one sum."""
         for outcome, count in part.outcomes.items():
             self.outcomes[outcome] += count
         self.none += part.none
+        if part.planned is not None:
+            self.planned = (self.planned or 0) + part.planned
+        self.planned_captured += part.planned_captured
+        self.asleep += part.asleep
         for name, data in part.histograms.items():
             self._add_histogram(name, data)
         for class_id, counts in part.classes.items():
@@ -76,6 +83,9 @@ class Total:
             "requests_per_day": self._rate("requests", DAY_S),
             "fps": self._rate("captured", 1),
             "covered_s": round(sum(stream.ticks for stream in self.streams.values()) / TICKS_PER_S, 3),
+            "planned": self.planned,
+            "coverage": share(self.planned_captured, self.planned or 0),
+            "asleep_s": round(self.asleep / TICKS_PER_S, 3),
             "without_detection": {"frames": self.none, "share": share(self.none, self.outcomes["ok"])},
             "error_rate": share(self.outcomes["failed"] + self.outcomes["unreadable"], captured),
         }

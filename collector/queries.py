@@ -45,6 +45,11 @@ _Integer: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=FOREVER_NS)]
 _places = msgspec.json.Decoder(tuple[_Integer, str, str, str, _Integer, str, _Integer])
 """Decodes a `Place` with integers that a store can compare with."""
 _PACE_NS = 60 * SECOND_NS
+_SLOW_S = 15.0
+"""From this period on a minute is too short to say how fast a stream is."""
+_PERIODS = 3
+_ASLEEP_SHARE = 0.9
+_PLAN_EVENTS = frozenset({"stream_asleep", "stream_awake"})
 _LATELY_NS = 300 * SECOND_NS
 _EVENTS_PER_DEVICE = 5
 _DIGITS_MAX = 10
@@ -147,6 +152,7 @@ class _Lately:
     windows: dict[tuple[str, str, str], list[WindowSum]] = field(default_factory=dict)
     vitals: dict[tuple[str, str], VitalsSeen] = field(default_factory=dict)
     events: dict[tuple[str, str], list[Json]] = field(default_factory=dict)
+    plans: dict[tuple[str, str, str], Json] = field(default_factory=dict)
 
 
 class Queries:
@@ -382,23 +388,44 @@ class Queries:
         """What the streams did in the last minutes, and what the devices told; one question each for all of them."""
         lengths_s = [stream.window_s for one in facts if one.status for stream in one.status.streams.values()]
         since_ns = now_ns - max(_LATELY_NS, 2 * max(lengths_s, default=0) * SECOND_NS)
-        lately = _Lately({(p.site, p.device, p.stream): p for p in self.store.paces(now_ns - _PACE_NS)})
+        lately = _Lately(self._paces(facts, now_ns))
         for part in self.store.windows(Scope(), since_ns, now_ns + DAY_NS, None):
             lately.windows.setdefault((part.site, part.device, part.stream), []).append(part)
         for one in self.store.vitals(Scope(), now_ns - _LATELY_NS, now_ns + DAY_NS, 25 * (len(facts) + 1)):
             lately.vitals.setdefault((one.site, one.device), one)
+        started = set()
         for event in self.store.events(Scope(), now_ns - DAY_NS, now_ns + DAY_NS, LIMIT_MAX):
             told = lately.events.setdefault((event.site, event.device), [])
+            shown = {
+                "at": rfc3339(event.at_ns),
+                "stream": event.stream,
+                "name": event.name,
+                "detail": event.detail,
+            }
+            if event.name == "agent_started":
+                started.add((event.site, event.device))  # what was told before says nothing of this start
+            if event.name in _PLAN_EVENTS and event.stream is not None and (event.site, event.device) not in started:
+                lately.plans.setdefault((event.site, event.device, event.stream), shown)
             if len(told) < _EVENTS_PER_DEVICE:
-                told.append(
-                    {
-                        "at": rfc3339(event.at_ns),
-                        "stream": event.stream,
-                        "name": event.name,
-                        "detail": event.detail,
-                    }
-                )
+                told.append(shown)
         return lately
+
+    def _paces(self, facts: Sequence[DeviceFacts], now_ns: int) -> dict[tuple[str, str, str], Pace]:
+        """How fast the streams have been: in the last minute, or in the last periods of a slow plan."""
+        paces = {(p.site, p.device, p.stream): p for p in self.store.paces(now_ns - _PACE_NS)}
+        slow = {
+            (one.site, one.device, name): 1 / stream.fps
+            for one in facts
+            if one.status
+            for name, stream in one.status.streams.items()
+            if stream.fps and 1 / stream.fps > _SLOW_S
+        }
+        if slow:
+            since_ns = now_ns - round((_PERIODS * max(slow.values()) + _PACE_NS / SECOND_NS) * SECOND_NS)
+            for pace in self.store.paces(since_ns):
+                if (pace.site, pace.device, pace.stream) in slow:
+                    paces[pace.site, pace.device, pace.stream] = pace
+        return paces
 
     def _glance(self, facts: DeviceFacts, lately: _Lately, names: _Names, now_ns: int) -> Json:
         key = (facts.site, facts.device)
@@ -423,16 +450,36 @@ class Queries:
         pace = lately.paces.get(key)
         captured_at_ns = self.pictures.latest(*key) if self.pictures else None
         return {
-            "frames_per_s": round(pace.frames / pace.seconds, 2) if pace and pace.seconds else None,
+            "frames_per_s": _pace(pace) if pace and pace.seconds else None,
             "last_sealed": rfc3339(pace.last_sealed_ns) if pace else None,
+            **_plan(lately.plans.get(key), lately.windows.get(key, ())),
             **{
                 name: figures[name]
-                for name in ("frames", "response_ms", "infer_ms", "without_detection", "error_rate", "classes")
+                for name in (
+                    *("frames", "response_ms", "infer_ms", "without_detection", "error_rate", "classes"),
+                    *("planned", "coverage", "asleep_s"),
+                )
             },
             "snapshot": None
             if captured_at_ns is None
             else {"captured_at": rfc3339(captured_at_ns), "captured_at_ns": captured_at_ns},
         }
+
+
+def _pace(pace: Pace) -> float:
+    """Frames per second, with two digits that count."""
+    rate = pace.frames / pace.seconds
+    return round(rate, 2) if rate >= 1 else float(f"{rate:.2g}")
+
+
+def _plan(told: Json | None, windows: Sequence[WindowSum]) -> Json:
+    """Whether a stream is asleep by its plan: the device says so when it changes, and in each window."""
+    if told is not None:
+        asleep = told["name"] == "stream_asleep"
+        return {"asleep": asleep, "plan_at": told["at"], "plan_detail": told["detail"]}
+    lasted = sum(part.duration for part in windows)
+    asleep = lasted > 0 and sum(part.asleep for part in windows) > _ASLEEP_SHARE * lasted
+    return {"asleep": asleep, "plan_at": None, "plan_detail": ""}
 
 
 def _stream(name: str, told: StreamStatus | None) -> Json:
@@ -447,6 +494,7 @@ def _stream(name: str, told: StreamStatus | None) -> Json:
         "task": told.task if told else None,
         "source": told.source if told else None,
         "fps": told.fps if told else None,
+        "plan": (told.plan or None) if told else None,
         "error": (told.error or None) if told else None,
     }
 

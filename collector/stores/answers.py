@@ -157,6 +157,9 @@ class WindowSum:
         duration: Covered time in ticks.
         outcomes: Frames per outcome.
         none: Frames with outcome `ok` and no detection.
+        planned: Frames that the plan wanted, in windows that say so; None where none does.
+        planned_captured: Frames captured in those windows.
+        asleep: Time asleep in ticks.
         histograms: By name; each counts the windows that have it.
         classes: class id -> frames, detections, top.
     """
@@ -169,6 +172,9 @@ class WindowSum:
     duration: int
     outcomes: Mapping[Outcome, int]
     none: int
+    planned: int | None = None
+    planned_captured: int = 0
+    asleep: int = 0
     histograms: dict[str, HistogramData] = field(default_factory=dict)
     classes: dict[int, tuple[int, int, int]] = field(default_factory=dict)
 
@@ -186,6 +192,9 @@ class StreamBooks:
         tail_sealed: Last sealed frame as the next start told, or the last one that arrived where that is more; None
             while no start told. Unlike `last` it knows no range.
         tail_captured: Last numbered frame as the next start told, at least `tail_sealed`, or None.
+        planned: Frames that the plan wanted, in the windows that say so; None where none does.
+        planned_captured: Frames captured in those windows.
+        asleep: Time asleep in ticks.
     """
 
     first: int = 0
@@ -195,6 +204,9 @@ class StreamBooks:
     missing: int = 0
     tail_sealed: int | None = None
     tail_captured: int | None = None
+    planned: int | None = None
+    planned_captured: int = 0
+    asleep: int = 0
 
 
 @dataclass(slots=True)

@@ -63,6 +63,7 @@ PERIODS = {
 STRIP = (
     ("period_frames", "frames", ""),
     ("period_fps", "frames/s", ""),
+    ("coverage", "of the plan", "%"),
     ("p50", "response median", "ms"),
     ("period_p95", "response p95", "ms"),
     ("p99", "response p99", "ms"),

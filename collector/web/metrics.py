@@ -24,6 +24,7 @@ GAUGES = {
     "vigie_device_ledger_captured_frames": ("Frames that the device captured, as far as the ledger knows", DEVICE),
     "vigie_device_ledger_missing_frames": ("Frames that must exist but are known to nobody; should be 0", DEVICE),
     "vigie_stream_frames_per_second": ("Frames captured per second in the last minute", STREAM),
+    "vigie_stream_asleep": ("Whether its plan wants no frames now", STREAM),
     "vigie_stream_response_p95_seconds": ("Capture to decoded result, 95th percentile of the last minutes", STREAM),
     "vigie_stream_without_detection_ratio": ("Share of the frames looked at without a detection", STREAM),
     "vigie_stream_error_ratio": ("Share of the captured frames that were unreadable or failed", STREAM),
@@ -81,6 +82,7 @@ def _of_streams(device: dict[str, Any]) -> Iterator[Sample]:
         p95_ms = stream["response_ms"]["p95"]
         # A silent stream makes no frames: absent would look like a stream that never was.
         yield "vigie_stream_frames_per_second", labels, stream["frames_per_s"] or 0.0
+        yield "vigie_stream_asleep", labels, float(stream["asleep"])
         yield "vigie_stream_response_p95_seconds", labels, None if p95_ms is None else p95_ms / 1000
         yield "vigie_stream_without_detection_ratio", labels, stream["without_detection"]["share"]
         yield "vigie_stream_error_ratio", labels, stream["error_rate"]

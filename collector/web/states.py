@@ -20,10 +20,16 @@ BACKLOG_S_MAX = 60
 STARTING_NS = 20 * SECOND_NS
 """How long a device may be online before a camera without frames is a problem."""
 
+SLOW_FPS = 1 / 15
+"""Below this rate, a minute without a frame says nothing."""
+
+LATE_NS = 60 * SECOND_NS
+"""A frame that was due so long ago is missing."""
+
 SETTLE_NS = 5 * SECOND_NS
 """A batch that was under way when a camera went may be sealed so much later: that is no recovery."""
 
-_CAMERA = {"camera_lost", "camera_stalled", "camera_back", "stream_ended"}
+_CAMERA = {"camera_lost", "camera_stalled", "camera_back", "stream_ended", "stream_awake"}
 
 _PICTURE: dict[str, tuple[Level, str, str]] = {
     "picture_frozen": ("bad", "frozen", "The camera gives the same picture again and again, also when opened anew."),
@@ -120,9 +126,16 @@ def _model_failed(_: Glance, stream: Glance, __: int) -> State | None:
     return State("bad", "Not running", "not running", reason=stream["error"])
 
 
+def _asleep(_: Glance, stream: Glance, __: int) -> State | None:
+    if not stream["asleep"]:
+        return None
+    reason = f"As planned, {stream['plan_detail']}." if stream["plan_detail"] else "As planned."
+    return State("idle", "Asleep", "asleep", stream["plan_at"], reason=reason)
+
+
 def _camera(device: Glance, stream: Glance, now_ns: int) -> State | None:
     event = _last_camera_event(device, stream)
-    if event is None or event["name"] == "camera_back" or _sealed_after(stream, event["at"], now_ns):
+    if event is None or event["name"] in {"camera_back", "stream_awake"} or _sealed_after(stream, event["at"], now_ns):
         return None
     if event["name"] == "stream_ended":
         return State("idle", "Ended", "ended", event["at"], reason=_ENDED)
@@ -140,8 +153,10 @@ def _sealed_after(stream: Glance, at: str, now_ns: int) -> bool:
 
 
 def _no_frames(device: Glance, stream: Glance, now_ns: int) -> State | None:
-    if stream["frames_per_s"]:
+    if stream["frames_per_s"] or _not_yet_due(stream, now_ns):
         return None
+    if stream["plan_at"] is not None and now_ns - parse_time(stream["plan_at"], now_ns) < STARTING_NS:
+        return State("idle", "Waking", "waking up", stream["plan_at"])
     if device["since"] is not None and now_ns - parse_time(device["since"], now_ns) < STARTING_NS:
         return State("idle", "Starting", "starting", device["since"], "online since")
     return State(
@@ -150,6 +165,15 @@ def _no_frames(device: Glance, stream: Glance, now_ns: int) -> State | None:
         "without frames",
         reason="The device is online, but no frames of this camera arrived in the last minute.",
     )
+
+
+def _not_yet_due(stream: Glance, now_ns: int) -> bool:
+    """Whether a slow plan is the reason that no frame came lately."""
+    last, fps = stream["last_sealed"], stream["fps"]
+    if last is None or not fps or fps >= SLOW_FPS:
+        return False
+    due_ns = parse_time(last, now_ns) + round(SECOND_NS / fps)
+    return bool(now_ns < due_ns + LATE_NS)
 
 
 def _picture(device: Glance, stream: Glance, __: int) -> State | None:
@@ -214,6 +238,7 @@ def _notes(device: Glance, stream: Glance) -> str:
 _RULES: tuple[Callable[[Glance, Glance, int], State | None], ...] = (
     _silent,
     _model_failed,
+    _asleep,
     _camera,
     _no_frames,
     _picture,

@@ -261,11 +261,13 @@ def figures(row: View | None) -> dict[str, str]:
     """The figures of a period."""
     if row is None:
         return dict.fromkeys(
-            ("period_frames", "period_fps", "p50", "period_p95", "p99", "infer", "period_none", "errors"), NONE
+            ("period_frames", "period_fps", "coverage", "p50", "period_p95", "p99", "infer", "period_none", "errors"),
+            NONE,
         )
     return {
         "period_frames": f"{row['frames']:,}",
         "period_fps": number(row["fps"]),
+        "coverage": percent(row["coverage"]),
         "p50": number(row["response_ms"]["p50"]),
         "period_p95": number(row["response_ms"]["p95"]),
         "p99": number(row["response_ms"]["p99"]),

@@ -120,7 +120,7 @@ def histogram(name: str, *values: int) -> Histogram:
     return made
 
 
-def window(
+def window(  # noqa: PLR0913  # what a test may want of one
     age_ns: int,
     outcomes: Mapping[Outcome, int],
     *,
@@ -130,6 +130,8 @@ def window(
     maker: Maker = MAKER,
     histograms: Mapping[str, Sequence[int]] | None = None,
     classes: Sequence[tuple[int, int, int, int]] = (),
+    planned: int | None = None,
+    asleep_s: int = 0,
 ) -> Window:
     """A window that began `age_ns` before its batch was sealed."""
     return Window(
@@ -144,6 +146,8 @@ def window(
         none,
         {name: histogram(name, *values).data() for name, values in (histograms or {}).items()},
         tuple(ClassCount(*one) for one in classes),
+        planned,
+        asleep_s * 100_000,
     )
 
 

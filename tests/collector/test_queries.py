@@ -1,18 +1,20 @@
 """Named questions with figures computed by hand."""
 
 import base64
+import dataclasses
 import json
 from collections.abc import Iterator
 from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from collector.books import Quarantined
 from collector.queries import BadQuery, Filter, NotFound, Queries
 from collector.stores.sqlite import SQLite
-from shared.records import Block, Detail, Event, Maker, Previous, Tail, Vitals
+from shared.records import TICK_NS, Block, Detail, Event, Maker, Previous, Tail, Vitals
 from tests.collector.making import (
     MAKER,
     NONCE,
@@ -50,6 +52,9 @@ class Shelf:
 
     def latest(self, site: str, device: str, stream: str) -> int | None:
         return T0 if (site, device, stream) == ("greenhouse", "pi-roof", "cam0") else None
+
+
+WITHOUT_A_PLAN = {"planned": None, "coverage": None, "asleep_s": 0.0}
 
 
 @pytest.fixture
@@ -94,6 +99,7 @@ def test_a_device_is_shown_as_its_birth_describes_it(store: SQLite, queries: Que
                         "task": "detect",
                         "source": "files:clip.mp4",
                         "fps": 10.0,
+                        "plan": None,
                         "error": None,
                     }
                 ],
@@ -452,7 +458,9 @@ def test_the_ledger_adds_up(store: SQLite, queries: Queries) -> None:
         "tail_lost": 3,
         "clean": False,
         "exact": True,
-        "streams": {"cam0": {"first": 1, "last": 20, "captured": 23, "missing": 5, "tail_lost": 3}},
+        "streams": {
+            "cam0": {"first": 1, "last": 20, "captured": 23, "missing": 5, "tail_lost": 3} | WITHOUT_A_PLAN,
+        },
         "batches": {"detail": {"last": 4, "missing": [[3, 3]]}},
     }
     assert (second["epoch"], second["clean"], second["streams"]) == (2, None, {})
@@ -612,3 +620,89 @@ def test_the_classes_of_a_model(store: SQLite, queries: Queries) -> None:
     assert answer["classes"] == ["green", "turning", "ripe"]
     with pytest.raises(NotFound):
         queries.classes("b" * 64)
+
+
+def test_coverage_is_what_was_captured_of_what_was_planned(store: SQLite, queries: Queries) -> None:
+    """Windows that say nothing of a plan (an older agent, a plan without a rate) do not count for or against it."""
+    store.write(
+        [
+            received(
+                summary(
+                    1,
+                    window(3 * MINUTE, {"ok": 45, "skipped": 9, "unreadable": 3}, planned=60),
+                    window(2 * MINUTE, {"ok": 30}, planned=30, asleep_s=30),
+                    window(MINUTE, {"ok": 500}),
+                    window(3 * MINUTE, {}, planned=60, stream="cam1"),
+                    window(3 * MINUTE, {"ok": 87}, planned=90, asleep_s=30, seconds=3600),
+                    sealed_at_ns=T0,
+                )
+            )
+        ]
+    )
+    rows = queries.summary(("stream",))["rows"]
+    shown = {row["stream"]: (row["planned"], row["coverage"], row["asleep_s"]) for row in rows}
+    assert shown == {"cam0": (90, round(87 / 90, 6), 30.0), "cam1": (60, 0.0, 0.0)}
+    (whole,) = queries.summary()["rows"]
+    assert (whole["planned"], whole["coverage"]) == (150, round(87 / 150, 6))
+
+
+def test_the_ledger_says_how_well_each_stream_kept_its_plan(store: SQLite, queries: Queries) -> None:
+    batches = [
+        received(summary(1, window(3 * MINUTE, {"ok": 57}, planned=60), sealed_at_ns=T0)),
+        received(summary(2, window(MINUTE, {"ok": 10}, planned=30, asleep_s=30), sealed_at_ns=T0)),
+        received(summary(3, window(2 * MINUTE, {"ok": 99}), sealed_at_ns=T0)),
+        received(summary(4, window(2 * MINUTE, {}, planned=5, stream="cam1"), sealed_at_ns=T0)),
+    ]
+    store.write(batches)
+    store.write(batches)
+    (epoch,) = queries.ledger("greenhouse", "pi-roof")["epochs"]
+    kept = {name: (one["planned"], one["coverage"], one["asleep_s"]) for name, one in epoch["streams"].items()}
+    assert kept == {"cam0": (90, round(67 / 90, 6), 30.0), "cam1": (5, 0.0, 0.0)}
+    (epoch,) = queries.ledger("greenhouse", "pi-roof", T0 - 90 * SECOND, T0 + 1)["epochs"]
+    kept = {name: (one["planned"], one["coverage"], one["asleep_s"]) for name, one in epoch["streams"].items()}
+    assert kept == {"cam0": (30, round(10 / 30, 6), 30.0)}
+
+
+def told_of_a_plan(name: str, age_ns: int, detail: str = "") -> Event:
+    return Event(age_ns // TICK_NS, name, detail, "cam0")
+
+
+def asleep(queries: Queries) -> tuple[object, ...]:
+    (device,) = queries.fleet()["devices"]
+    (stream,) = device["streams"]
+    return stream["asleep"], stream["plan_at"], stream["plan_detail"]
+
+
+def test_a_stream_that_fell_asleep_is_asleep_until_it_wakes(store: SQLite, queries: Queries) -> None:
+    store.write_statuses([born(at_ns=T0)])
+    store.write([received(summary(1, told_of_a_plan("stream_asleep", 0, "until 06:00"), sealed_at_ns=T0 - MINUTE))])
+    assert asleep(queries) == (True, "2026-11-23T17:59:00.000Z", "until 06:00")
+    others = [Event(0, "time_known") for _ in range(20)]
+    store.write([received(summary(2, *others, sealed_at_ns=T0 - MINUTE // 2))])
+    assert asleep(queries)[0] is True, "however much else was told since"
+    store.write([received(summary(3, told_of_a_plan("stream_awake", 0), sealed_at_ns=T0 - SECOND))])
+    assert asleep(queries)[0] is False
+
+
+def test_what_was_told_before_a_restart_says_nothing_of_now(store: SQLite, queries: Queries) -> None:
+    store.write_statuses([born(at_ns=T0)])
+    store.write([received(summary(1, told_of_a_plan("stream_asleep", MINUTE), Event(0, "agent_started")))])
+    assert asleep(queries) == (False, None, "")
+
+
+def test_windows_tell_of_a_sleep_whose_begin_is_long_ago(store: SQLite, queries: Queries) -> None:
+    """A polar night is longer than events are looked back for."""
+    store.write([received(summary(1, window(2 * MINUTE, {}, planned=0, asleep_s=60), sealed_at_ns=T0))])
+    assert asleep(queries)[0] is True
+
+
+def test_a_slow_streams_pace_is_that_of_its_last_periods(store: SQLite, queries: Queries) -> None:
+    """One frame in ten minutes is no silence."""
+    slow = msgspec.structs.replace(born(at_ns=T0).status.streams["cam0"], fps=1 / 600, plan="every 10 min")
+    status = msgspec.structs.replace(born(at_ns=T0).status, streams={"cam0": slow})
+    store.write_statuses([dataclasses.replace(born(at_ns=T0), status=status)])
+    batches = [detail(n, n, 1, sealed_at_ns=T0 - minutes * MINUTE) for n, minutes in enumerate((25, 15, 5), 1)]
+    store.write([received(batch) for batch in batches])
+    (device,) = queries.fleet()["devices"]
+    (stream,) = device["streams"]
+    assert (stream["frames_per_s"], stream["plan"]) == (0.0017, "every 10 min")

@@ -1,7 +1,9 @@
 """One suite over every store: what `collector.stores.Store` promises."""
 
+import contextlib
 import multiprocessing
 import random
+import sqlite3
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -242,6 +244,23 @@ def test_windows_add_up_exactly(store: Store) -> None:
     by_hour = store.windows(Scope(), T0, T0 + DAY, 600 * SECOND)
     assert [part.bucket_ns for part in by_hour] == [T0 + 600 * SECOND * step for step in range(5)]
     assert sum(part.none for part in by_hour) == 100
+
+
+def test_windows_say_what_was_planned_where_it_is_known(store: Store) -> None:
+    store.write(
+        [
+            received(summary(1, window(SECOND, {"ok": 9}, planned=10, asleep_s=20))),
+            received(summary(2, window(SECOND, {"ok": 5, "failed": 1}, planned=6))),
+            received(summary(3, window(SECOND, {"ok": 60}))),
+            received(summary(4, window(SECOND, {"ok": 60}, stream="cam1"))),
+        ]
+    )
+    planned, unknown = store.windows(Scope(), 0, FOREVER, None)
+    assert (planned.planned, planned.planned_captured, planned.asleep) == (16, 15, 20 * 100_000)
+    assert (unknown.planned, unknown.planned_captured, unknown.asleep) == (None, 0, 0)
+    (books,) = store.ledger("greenhouse", "pi-roof")
+    assert (books.streams["cam0"].planned, books.streams["cam0"].planned_captured) == (16, 15)
+    assert "cam1" not in books.streams
 
 
 def test_windows_of_an_hour_and_of_a_minute_are_never_mixed(store: Store) -> None:
@@ -498,3 +517,19 @@ def test_two_processes_share_a_store(kind: str, tmp_path: Path) -> None:
 def test_an_unknown_kind_is_answered_with_those_that_are_known() -> None:
     with pytest.raises(ValueError, match="there is no store 'duckdb'; known are sqlite"):
         stores.create("duckdb")
+
+
+def test_a_file_of_the_first_release_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "vigie.db"
+    columns = "planned INTEGER, asleep INTEGER NOT NULL DEFAULT 0,"
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        for statement in sqlite.schema.TABLES:
+            if "TABLE plans" not in statement:
+                old.execute(statement.replace(columns, ""))
+        old.execute("PRAGMA user_version = 1")
+        assert "planned" not in str(old.execute("SELECT sql FROM sqlite_master").fetchall())
+    with SQLite(path) as store:
+        store.write([received(summary(1, window(SECOND, {"ok": 9}, planned=10)))])
+        assert store.windows(Scope(), 0, FOREVER, None)[0].planned == 10
+    with SQLite(path) as store:
+        assert store.ledger("greenhouse", "pi-roof")[0].streams["cam0"].planned == 10

@@ -33,6 +33,10 @@ def _stream(**changes):
     return {
         "stream": "cam0",
         "error": None,
+        "fps": None,
+        "asleep": False,
+        "plan_at": None,
+        "plan_detail": "",
         "frames_per_s": 9.8,
         "frames": 100,
         "last_sealed": NOW,
@@ -53,11 +57,23 @@ STOP_ASKED = _event("agent_stopped", stream=None, detail="asked to")
 STOP_ENDED = _event("agent_stopped", stream=None, detail="every source has ended")
 SILENT = {"online": False, "last_seen": "2026-05-01T05:56:00.000Z"}
 NONE = {"frames_per_s": None, "last_sealed": None}
+ASLEEP = {"asleep": True, "plan_at": "2026-05-01T05:00:00.000Z", "plan_detail": "until 2026-05-01 08:00 CEST"}
+SLOW = {"fps": 1 / 600}
+NONE_LATELY = {"frames_per_s": None, "last_sealed": "2026-05-01T05:51:00.000Z"}
 
 CASES = [
     ({}, {}, "ok", "OK", "well"),
     (SILENT, {}, "bad", "Device silent", "silent for 4 min"),
     (SILENT | {"state": "offline"}, NONE, "bad", "Device silent", "silent for 4 min"),
+    ({}, NONE | ASLEEP, "idle", "Asleep", "asleep"),
+    ({"events": [_event("camera_lost")]}, NONE | ASLEEP, "idle", "Asleep", "asleep"),
+    (SILENT, NONE | ASLEEP, "bad", "Device silent", "silent for 4 min"),
+    ({}, NONE | {"plan_at": "2026-05-01T05:59:50.000Z"}, "idle", "Waking", "waking up"),
+    ({}, NONE | {"plan_at": "2026-05-01T05:59:30.000Z"}, "bad", "No frames", "without frames"),
+    ({"events": [_event("stream_awake"), _event("camera_lost")]}, NONE_LATELY | SLOW, "ok", "OK", "well"),
+    ({}, NONE_LATELY | SLOW, "ok", "OK", "well"),
+    ({}, NONE_LATELY | {"fps": 1 / 60}, "bad", "No frames", "without frames"),
+    ({}, NONE | SLOW, "bad", "No frames", "without frames"),
     (SILENT | {"state": "stopped"}, NONE, "idle", "Stopped", "stopped"),
     (SILENT | {"state": "stopped", "events": [STOP_ASKED]}, NONE, "idle", "Stopped", "stopped"),
     (SILENT | {"state": "stopped", "events": [STOP_ENDED]}, NONE, "idle", "Ended", "ended"),
@@ -229,3 +245,10 @@ def test_names_are_quoted_in_addresses():
     assert shot["src"] == (
         "/api/v1/devices/a%2Fb/%3Cscript%3E/streams/c%20d%3F%23/snapshot?at=2026-05-01T06%3A00%3A00.123456789Z"
     )
+
+
+def test_a_camera_that_sleeps_is_no_problem_and_says_until_when() -> None:
+    state = judge(_device(), _stream(**NONE, **ASLEEP), NOW_NS)
+    assert (state.since, state.reason) == (ASLEEP["plan_at"], "As planned, until 2026-05-01 08:00 CEST.")
+    said = views.verdict([(state, ("greenhouse", "pi-roof", "cam0"))])
+    assert (said["state"], said["text"]) == ("idle", "1 camera, asleep")

@@ -296,13 +296,22 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         if version > schema.VERSION:
             raise Unavailable(f"{path} was made by a newer release of Vigie: upgrade the collector")
         if version < schema.VERSION:
-            for statement in schema.TABLES:
+            for statement in _missing(version):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {schema.VERSION}")
         connection.execute("COMMIT")
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+
+
+def _missing(version: int) -> Iterator[str]:
+    """What makes a file of `version` (0: an empty one) one of ours."""
+    if not version:
+        yield from schema.TABLES
+        return
+    for step in range(version, schema.VERSION):
+        yield from schema.UPGRADES[step]
 
 
 def _probe(connection: sqlite3.Connection) -> None:

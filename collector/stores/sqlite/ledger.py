@@ -8,6 +8,7 @@ themselves are read.
 import sqlite3
 
 from collector.stores.answers import EpochBooks, LaneBooks, StreamBooks
+from collector.stores.sqlite.read import PLAN_SUMS
 from collector.stores.sqlite.schema import FATES, OUTCOMES
 from collector.stores.sqlite.write import LANES
 from shared.records import Lane
@@ -41,6 +42,7 @@ def read(
         if told_at_ns is not None:
             one.clean, one.exact = bool(clean), bool(exact)
         one.streams = _ranged(connection, number, names, start, end) if ranged else _total(connection, number, names)
+        _add_plans(connection, number, names, one.streams, (start, end) if ranged else None)
         if ended_in_range or not ranged:
             _add_tails(connection, number, names, one.streams)
         one.lanes = _lanes(connection, number, (summary or 0, detail or 0))
@@ -90,6 +92,27 @@ def _ranged(
             books.outcomes[name] = books.outcomes.get(name, 0) + count
         books.fates[FATES[fate]] = books.fates.get(FATES[fate], 0) + sum(counts)
     return streams
+
+
+def _add_plans(
+    connection: sqlite3.Connection,
+    epoch: int,
+    names: dict[int, str],
+    streams: dict[str, StreamBooks],
+    bounds: tuple[int, int] | None,
+) -> None:
+    """What was planned: of the whole epoch, or of the windows that began in a range."""
+    if bounds is None:
+        rows = connection.execute("SELECT stream, planned, captured, asleep FROM plans WHERE epoch = ?", (epoch,))
+    else:
+        rows = connection.execute(
+            f"SELECT w.stream, {PLAN_SUMS} FROM windows w WHERE w.stream IN ({', '.join(map(str, names))}) "  # noqa: S608  # names from the code, and integers
+            "AND w.hour = 0 AND w.started_at_ns >= ? AND w.started_at_ns < ? AND w.epoch = ? GROUP BY 1",
+            (*bounds, epoch),
+        )
+    for stream, planned, captured, asleep in rows:
+        books = streams.setdefault(names[stream], StreamBooks())
+        books.planned, books.planned_captured, books.asleep = planned, captured, asleep
 
 
 def _add_tails(

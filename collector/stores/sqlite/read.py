@@ -26,6 +26,10 @@ from shared.schema import VITALS
 
 PACE_BATCHES_MAX = 600
 
+_CAPTURED = " + ".join(f"w.{name}" for name in OUTCOMES)
+PLAN_SUMS = f"sum(w.planned), sum(iif(w.planned IS NULL, 0, {_CAPTURED})), sum(w.asleep)"
+"""What windows `w` say of the plan: frames planned, frames captured where it says so, ticks asleep."""
+
 _statuses = msgspec.json.Decoder(Status)
 _makers = msgspec.json.Decoder(Maker)
 _names = msgspec.json.Decoder(tuple[str, ...])
@@ -106,13 +110,21 @@ def windows(
     values = (*_scope_values(scope), hours, from_ns, to_ns, scope.model, scope.model, scope.version, scope.version)
     sums: dict[tuple[int, int, int | None], WindowSum] = {}
     outcomes = ", ".join(f"sum(w.{name})" for name in OUTCOMES)
-    for stream, maker, start, duration, none, *counts in connection.execute(
-        f"SELECT w.stream, w.maker, {bucket} AS bucket, sum(w.duration), sum(w.none), {outcomes} "
+    for stream, maker, start, duration, none, planned, met, asleep, *counts in connection.execute(
+        f"SELECT w.stream, w.maker, {bucket} AS bucket, sum(w.duration), sum(w.none), {PLAN_SUMS}, {outcomes} "
         f"{source.format(join='')} GROUP BY 1, 2, 3 ORDER BY 3, 1, 2",
         values,
     ):
         sums[stream, maker, start] = WindowSum(
-            *names[stream], makers[maker], start, duration, dict(zip(OUTCOMES, counts, strict=True)), none
+            *names[stream],
+            makers[maker],
+            start,
+            duration,
+            dict(zip(OUTCOMES, counts, strict=True)),
+            none,
+            planned,
+            met,
+            asleep,
         )
     bins = ", ".join(f"sum(h.{name})" for name in BIN_COLUMNS)
     for stream, maker, start, name, n, total, *counts in connection.execute(

@@ -3,7 +3,8 @@
 Names that come again and again (devices, streams, epochs, makers) are interned in small tables; everything else
 refers to them by integer. The big tables are clustered by the order in which they are read, without a second index:
 an observation costs one insertion into one tree. `totals` and `lanes` are kept in step by the same transaction, so
-that the ledger of a device is a handful of rows however long it has been running.
+that the ledger of a device is a handful of rows however long it has been running; so is `plans`, the sums of what the
+windows below an hour say of the plan (`captured` of those that say what was planned).
 
 Ledger rows (`batches`, `spans`) live as long as the detail; `totals` remembers up to where spans were forgotten.
 """
@@ -12,7 +13,7 @@ from shared.histogram import BINS_MAX
 from shared.records import Fate, Outcome
 from shared.schema import VITALS
 
-VERSION = 1
+VERSION = 2
 """Stored in the file as `user_version`."""
 
 OUTCOMES: tuple[Outcome, ...] = ("ok", "skipped", "gated", "unreadable", "failed")
@@ -25,6 +26,10 @@ _TYPES = {"int": "INTEGER", "float": "REAL", "bool": "INTEGER"}
 _counts = ", ".join(f"{name} INTEGER NOT NULL" for name in OUTCOMES)
 _bins = ", ".join(f"{name} INTEGER NOT NULL" for name in BIN_COLUMNS)
 _vitals = ", ".join(f"{field.name} {_TYPES[field.kind]}" for field in VITALS)
+
+_PLANS = """CREATE TABLE plans (
+        epoch INTEGER NOT NULL, stream INTEGER NOT NULL, planned INTEGER, captured INTEGER NOT NULL,
+        asleep INTEGER NOT NULL, PRIMARY KEY (epoch, stream)) STRICT, WITHOUT ROWID"""
 
 TABLES = (
     """CREATE TABLE devices (
@@ -73,7 +78,9 @@ TABLES = (
         id INTEGER PRIMARY KEY, stream INTEGER NOT NULL, hour INTEGER NOT NULL, started_at_ns INTEGER NOT NULL,
         epoch INTEGER NOT NULL, maker INTEGER NOT NULL, seconds INTEGER NOT NULL, duration INTEGER NOT NULL,
         first INTEGER NOT NULL, last INTEGER NOT NULL, {_counts}, none INTEGER NOT NULL,
+        planned INTEGER, asleep INTEGER NOT NULL DEFAULT 0,
         UNIQUE (stream, hour, started_at_ns, epoch, maker)) STRICT""",
+    _PLANS,
     f"""CREATE TABLE histograms (
         window INTEGER NOT NULL, property TEXT NOT NULL, n INTEGER NOT NULL, sum INTEGER NOT NULL, {_bins},
         PRIMARY KEY (window, property)) STRICT, WITHOUT ROWID""",
@@ -92,3 +99,12 @@ TABLES = (
         id INTEGER PRIMARY KEY, device INTEGER NOT NULL, received_at_ns INTEGER NOT NULL, retained INTEGER NOT NULL,
         state TEXT NOT NULL, epoch INTEGER NOT NULL, body BLOB NOT NULL) STRICT""",
 )
+
+UPGRADES = {
+    1: (
+        "ALTER TABLE windows ADD COLUMN planned INTEGER",
+        "ALTER TABLE windows ADD COLUMN asleep INTEGER NOT NULL DEFAULT 0",
+        _PLANS,
+    ),
+}
+"""What turns a file of a version into one of the next."""

@@ -378,11 +378,12 @@ class _Writing:
         if started_at_ns < oldest_ns:
             return
         number = self._next_window()
+        stream = self._keys.stream(device, window.stream)
         done = self._execute(
             _WINDOW,
             (
                 number,
-                self._keys.stream(device, window.stream),
+                stream,
                 hour,
                 started_at_ns,
                 epoch,
@@ -393,10 +394,15 @@ class _Writing:
                 window.last,
                 *(window.outcomes.get(outcome, 0) for outcome in OUTCOMES),
                 window.none,
+                window.planned,
+                window.asleep,
             ),
         )
         if done.rowcount != 1:
             return
+        if not hour and (window.planned is not None or window.asleep):
+            captured = 0 if window.planned is None else sum(window.outcomes.values())
+            self._execute(_PLAN, (epoch, stream, window.planned, captured, window.asleep))
         self._histograms += _histogram_rows(window, number)
         self._class_counts += [(number, c.class_id, c.frames, c.detections, c.top) for c in window.classes]
 
@@ -496,8 +502,13 @@ _WINDOW = _insert(
     (
         *("id", "stream", "hour", "started_at_ns", "epoch", "maker", "seconds", "duration", "first", "last"),
         *OUTCOMES,
-        "none",
+        *("none", "planned", "asleep"),
     ),
+)
+_PLAN = (
+    "INSERT INTO plans (epoch, stream, planned, captured, asleep) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+    "planned = coalesce(planned + excluded.planned, planned, excluded.planned), "
+    "captured = captured + excluded.captured, asleep = asleep + excluded.asleep"
 )
 _SPAN = _insert(
     "spans", ("epoch", "stream", "first", "last", "batch", "sealed_at_ns", "fate", *OUTCOMES, "runs")
