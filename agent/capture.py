@@ -702,11 +702,11 @@ class _Supervisor:
             self._settle_until(notice.last, notice.outcome)
         elif isinstance(notice, Asked):
             self._inbox.put_asked(notice)
-        elif isinstance(notice, Opened) and notice.answering:
-            # It may be hours until somebody sends a picture: being open is all that can be asked of it.
+        elif isinstance(notice, Opened) and child.patient:
+            # It may be hours until there is a picture: being open is all that can be asked of it.
             child.frames_from = self._clock.monotonic()
             self._outage.end()
-        elif isinstance(notice, Beat) and child.answering:
+        elif isinstance(notice, Beat) and child.patient:
             child.worked_s = self._clock.monotonic() - (child.frames_from or self._clock.monotonic())
             self._outage.alive()
         elif isinstance(notice, Seen):
@@ -788,6 +788,7 @@ class _Child:
         live: Whether its source is.
         camera: Whether its source is one.
         answering: Whether somebody waits for what comes of each frame.
+        patient: Whether it is no fault that nothing comes.
         ending: What its source said of its end.
     """
 
@@ -799,7 +800,7 @@ class _Child:
         self.frames_from: float | None = None
         self._weigh_at = 0.0
         self.worked_s = 0.0
-        self.live = self.camera = self.answering = False
+        self.live = self.camera = self.answering = self.patient = False
         self.given = False
         self.ending = ""
         self._decoder = msgspec.msgpack.Decoder(Notice)
@@ -851,6 +852,7 @@ class _Child:
                 self._arena = notice
             elif isinstance(notice, Opened):
                 self.live, self.camera, self.answering = notice.live, notice.camera, notice.answering
+                self.patient = notice.answering or notice.patient
             elif isinstance(notice, Given):
                 self._check(notice)
         except (msgspec.DecodeError, ValueError, IndexError, OSError) as error:

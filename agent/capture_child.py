@@ -27,7 +27,19 @@ from msgspec import Struct
 from agent.clock import Clock
 from agent.progress import Counter
 from agent.quality import Finding, Limits, PictureCheck, Trace
-from agent.sources import Answering, Ending, FrameSource, Lost, Pixels, Resumable, TwoStep, Unreadable, import_source
+from agent.sources import (
+    Answering,
+    Ending,
+    FrameSource,
+    Lost,
+    NothingYet,
+    Patient,
+    Pixels,
+    Resumable,
+    TwoStep,
+    Unreadable,
+    import_source,
+)
 from shared.records import TICK_NS
 
 SLOTS_BESIDE = 3
@@ -115,11 +127,13 @@ class Opened(Struct, tag=True):
         live: Frames may be replaced by newer ones.
         camera: Somebody films now: the same picture again, or another size, says something.
         answering: Who sends a picture waits for its answer; that nobody sends one is no fault.
+        patient: That nothing comes is no fault.
     """
 
     live: bool
     camera: bool
     answering: bool = False
+    patient: bool = False
 
 
 class Beat(Struct, tag=True):
@@ -391,6 +405,10 @@ class _Reader:
         except _Passed:
             self._link.listen()
             return True
+        except NothingYet:
+            self._link.tell(Beat())
+            self._link.listen()
+            return True
         except Unreadable as error:
             self._settle(self._number(), "unreadable", str(error))
             return True
@@ -519,6 +537,11 @@ def _what_is_wrong(pixels: object) -> str:
     return ""
 
 
+def _is_patient(source: FrameSource) -> bool:
+    """Whether it may have nothing to give for as long as it likes."""
+    return isinstance(source, Patient) and source.patient
+
+
 def _follow(parent_pid: int) -> None:
     """End when the agent ends, however it ends; leave Ctrl-C and systemd's signals to the agent."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -544,7 +567,8 @@ def _capture(start: Start, link: _Link, counter: Counter) -> None:
             if isinstance(made, Answering):
                 closing.callback(_last_counts, made, link)  # after closing, which refuses what still waits
             source = closing.enter_context(made)
-            link.tell(Opened(source.live, camera=_is_camera(source), answering=isinstance(source, Answering)))
+            answering, patient = isinstance(source, Answering), _is_patient(source)
+            link.tell(Opened(source.live, camera=_is_camera(source), answering=answering, patient=patient))
             if counter.value and not source.live and isinstance(source, Resumable):
                 source.resume(counter.value)
             _Reader(source, start, link, counter).run()

@@ -97,6 +97,12 @@ def nodes(settings: Settings, model: Model, path: Path) -> str:
 def _camera(stream: StreamSettings, path: Path) -> Finding:
     name = f"camera {stream.name}"
     problems: list[str] = []
+    source = sources.resolve(stream.source, path.parent).build()
+    if isinstance(source, sources.Patient):
+        try:
+            return Finding(name, ok=True, detail=source.probe())
+        except sources.Lost as error:
+            return Finding(name, ok=False, detail=str(error))
 
     def give_up(event: str, detail: str) -> None:
         if event in {"camera_lost", "camera_stalled"}:

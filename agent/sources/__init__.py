@@ -21,6 +21,7 @@ Pixels = NDArray[np.uint8]
 
 SOURCES = {
     "files": "agent.sources.files:Files",
+    "folder": "agent.sources.folder:Folder",
     "gstreamer": "agent.sources.gstreamer:Gstreamer",
     "push": "agent.sources.push:Push",
     "stream": "agent.sources.stream:Stream",
@@ -36,6 +37,10 @@ class Unreadable(Exception):
 
 class Lost(Exception):
     """Raised by `__enter__` and `read` when the source must be reopened; says why, without credentials."""
+
+
+class NothingYet(Exception):
+    """Raised by `read` and `grab` of a `Patient` source that was asked too early; it will be asked again at once."""
 
 
 class FrameSource(Protocol):
@@ -137,6 +142,17 @@ class Answering(FrameSource, Protocol):
 
     def requests(self) -> dict[int, int]:
         """Requests that were answered since the last call, per HTTP status."""
+        ...
+
+
+@runtime_checkable
+class Patient(FrameSource, Protocol):
+    """A source that may have nothing for hours without being at fault: it raises `NothingYet` at least every second."""
+
+    patient: bool
+
+    def probe(self) -> str:
+        """Called instead of opening it by `vigie-agent check`: what is there; nothing is taken. Raises `Lost`."""
         ...
 
 

@@ -184,10 +184,10 @@ def pictures_in(folder: Path) -> list[Path]:
     paths = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.name[0] != "."]
     if not paths:
         raise Lost(f"{folder} holds no picture ({', '.join(PICTURE_SUFFIXES)})")
-    return sorted(paths, key=lambda path: _natural(path.name))
+    return sorted(paths, key=lambda path: natural(path.name))
 
 
-def _natural(name: str) -> list[tuple[int, int, str]]:
+def natural(name: str) -> list[tuple[int, int, str]]:
     """A key that sorts numbers in a name by value."""
     parts = re.split(r"(\d+)", name.casefold())
     return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts]

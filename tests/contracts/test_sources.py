@@ -162,9 +162,9 @@ def test_a_source_that_can_resume_goes_on_where_it_was_told(source):
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_every_kind_names_its_options_and_the_page_tells_them(kind):
-    source = resolve(
-        {kind: {"stream": "rtsp://camera/1", "v4l2": "/dev/video0", "push": "8080"}.get(kind, "x")}, Path("/nowhere")
-    )
+    target = {"stream": "rtsp://camera/1", "v4l2": "/dev/video0", "push": "8080"}.get(kind, "x")
+    more = {"folder": {"remember": "seen"}}.get(kind, {})
+    source = resolve({kind: target, **more}, Path("/nowhere"))
     assert msgspec.structs.fields(source.source.Options)
     chapter = DOCS.read_text().split(f"\n## `{kind}`")[1].split("\n## ")[0]
     for field in msgspec.structs.fields(source.source.Options):
