@@ -10,6 +10,8 @@ predict         a model on pictures and videos, without a camera
 inspecting      what a model is taken for, and why
 loading         how the command line says that a model is to be loaded
 benching/       how fast this device is with a model
+preview/        a camera's live picture on a web page
+answers         what a model saw, as data for people and programs
 drawing         a picture with what was seen in it
 clock           boot time, wall time and how well it is known: the one clock seam
 sources/        where pixels come from: a protocol, and one file each

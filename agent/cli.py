@@ -8,7 +8,7 @@ import argparse
 import json
 import sys
 
-from agent import check, config, inspecting, predict
+from agent import check, config, inspecting, predict, preview
 from agent.benching import command as bench
 from agent.tuning import command as tune
 from shared import commands, configfile
@@ -30,6 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     inspecting.add_parser(adding)
     bench.add_parser(adding)
     tune.add_parser(adding)
+    preview.add_parser(adding)
     commands.add_check(adding, "say whether this device can work, and what to do where it cannot", check.look)
     show = adding.add_parser("config", help="print the default configuration, with what each key means")
     show.add_argument("--schema", action="store_true", help="print its JSON Schema instead, for editors")

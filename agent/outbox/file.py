@@ -42,6 +42,18 @@ def lock(path: Path) -> IO[bytes] | None:
     return file
 
 
+def in_use(path: Path) -> bool:
+    """Whether an agent has the outbox at `path` open; nothing is created."""
+    try:
+        with Path(f"{path}.lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is none, or it cannot be read: then the camera will tell
+        return False
+    return False
+
+
 def connect(path: Path | None) -> sqlite3.Connection:
     """Open the database, or make it; None makes one in memory.
 
