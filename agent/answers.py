@@ -14,10 +14,11 @@ Answer = dict[str, Any]
 
 COORDINATE_DIGITS = 3
 SCORE_DIGITS = 6
+AREA_DIGITS = 1
 
 
 def seen(model: Model, found: Found) -> Answer:
-    """The detections (`box` in pixels: x1, y1, x2, y2), or the classes; best first."""
+    """The detections (`box` in pixels: x1, y1, x2, y2, with mask area and keypoints), or the classes; best first."""
     guesses: list[Answer] = [
         {"class": model.class_name(class_id), "class_id": class_id, "score": round(score, SCORE_DIGITS)}
         for class_id, score in zip(found.class_ids.tolist(), found.scores.tolist(), strict=True)
@@ -26,6 +27,10 @@ def seen(model: Model, found: Found) -> Answer:
         return {"classes": guesses}
     for guess, box in zip(guesses, found.boxes.tolist(), strict=True):
         guess["box"] = [round(side, COORDINATE_DIGITS) for side in box]
+    for guess, area in zip(guesses, () if found.areas is None else found.areas.tolist(), strict=False):
+        guess["mask_area"] = round(area, AREA_DIGITS)
+    for guess, points in zip(guesses, () if found.keypoints is None else found.keypoints, strict=False):
+        guess["keypoints"] = [[round(value, COORDINATE_DIGITS) for value in point] for point in points.tolist()]
     return {"detections": guesses}
 
 

@@ -61,4 +61,4 @@ def counted(found: Found, thresholds: Thresholds, most: int) -> Found:
     if thresholds.of_class is None:
         return found
     good = reached(found.scores, found.class_ids, thresholds.of_class)[:most]
-    return Found(found.class_ids[good], found.scores[good], found.boxes[good])
+    return found.take(good)

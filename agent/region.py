@@ -1,5 +1,7 @@
 """A region of the picture: what the model is to see of it, and where what it saw there lies in the whole."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from agent.decoders import Found, Placement
@@ -28,4 +30,7 @@ def moved(found: Found, placement: Placement) -> Found:
     if not (placement.x or placement.y) or not len(found.boxes):
         return found
     offset = np.array([placement.x, placement.y, placement.x, placement.y], dtype=np.float32)
-    return Found(found.class_ids, found.scores, found.boxes + offset)
+    keypoints = found.keypoints
+    if keypoints is not None:
+        keypoints = keypoints + np.array([placement.x, placement.y, 0], dtype=np.float32)
+    return replace(found, boxes=found.boxes + offset, keypoints=keypoints)

@@ -90,11 +90,26 @@ class Found:
         scores: [n] float32, in [0, 1].
         boxes: [n, 4] float32, corners x1, y1, x2, y2 in pixels of the original picture, inside it; [0, 4] for a
             classifier.
+        areas: [n] float32, pixels of the original picture that each detection's mask covers; None without masks.
+        keypoints: [n, k, 3] float32, x and y in pixels of the original picture, inside it, and a score in [0, 1],
+            1 where the model gives none; None without keypoints.
     """
 
     class_ids: NDArray[np.int64]
     scores: NDArray[np.float32]
     boxes: NDArray[np.float32]
+    areas: NDArray[np.float32] | None = None
+    keypoints: NDArray[np.float32] | None = None
+
+    def take(self, which: NDArray[np.int64]) -> "Found":
+        """The detections `which`, [m] indices, in that order."""
+        return Found(
+            self.class_ids[which],
+            self.scores[which],
+            self.boxes[which],
+            None if self.areas is None else self.areas[which],
+            None if self.keypoints is None else self.keypoints[which],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +193,8 @@ DECODERS = {
     "ultralytics-v5": "agent.decoders.ultralytics:V5",
     "ultralytics-v8": "agent.decoders.ultralytics:V8",
     "ultralytics-end2end": "agent.decoders.ultralytics:EndToEnd",
+    "ultralytics-segment": "agent.decoders.ultralytics_segment:Segment",
+    "ultralytics-pose": "agent.decoders.ultralytics_pose:Pose",
     "yolox": "agent.decoders.yolox:Yolox",
     "yolox-nms": "agent.decoders.yolox_nms:YoloxNms",
     "nanodet": "agent.decoders.nanodet:NanoDet",

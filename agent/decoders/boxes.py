@@ -75,18 +75,28 @@ def select(boxes: Floats, scores: Floats, class_ids: Ids, placement: Placement, 
         placement: Where the picture lies in the tensor.
         thresholds: The overlap, and how many may stay.
     """
-    if thresholds.of_class is not None:
-        good = reached(scores, class_ids, thresholds.of_class)
-        boxes, scores, class_ids = boxes[good], scores[good], class_ids[good]
-    stay = suppress(boxes, scores, class_ids, thresholds.iou, thresholds.most)
+    stay = survivors(boxes, scores, class_ids, thresholds)
     return in_picture(boxes[stay], scores[stay], class_ids[stay], placement)
+
+
+def survivors(boxes: Floats, scores: Floats, class_ids: Ids, thresholds: Thresholds) -> Ids:
+    """[kept] indices of what stays after suppression, best first; arguments as of `select`."""
+    if thresholds.of_class is None:
+        return suppress(boxes, scores, class_ids, thresholds.iou, thresholds.most)
+    good = reached(scores, class_ids, thresholds.of_class)
+    return good[suppress(boxes[good], scores[good], class_ids[good], thresholds.iou, thresholds.most)]
 
 
 def pick(boxes: Floats, scores: Floats, class_ids: Ids, placement: Placement, thresholds: Thresholds) -> Found:
     """What is above the threshold, best first, without suppression; arguments as of `select`."""
-    good = np.flatnonzero(scores >= thresholds.score)
-    good = good[np.argsort(-scores[good], kind="stable")][: thresholds.most]
+    good = best(scores, thresholds)
     return in_picture(boxes[good], scores[good], class_ids[good], placement)
+
+
+def best(scores: Floats, thresholds: Thresholds) -> Ids:
+    """[kept] indices of the scores that are high enough, best first."""
+    good = np.flatnonzero(scores >= thresholds.score)
+    return good[np.argsort(-scores[good], kind="stable")][: thresholds.most]
 
 
 def reached(scores: Floats, class_ids: Ids, of_class: Floats) -> Ids:
@@ -106,15 +116,24 @@ def in_picture(boxes: Floats, scores: Floats, class_ids: Ids, placement: Placeme
     Raises:
         ValueError: A box is not finite.
     """
+    placed, inside = mapped(boxes, placement)
+    return Found(
+        class_ids=class_ids[inside].astype(np.int64, copy=False),
+        scores=np.clip(scores[inside], 0, 1).astype(np.float32, copy=False),
+        boxes=placed[inside],
+    )
+
+
+def mapped(boxes: Floats, placement: Placement) -> tuple[Floats, NDArray[np.bool_]]:
+    """[n, 4] corners in tensor pixels to pixels of the original picture, cut off at its sides; [n] which lie in it.
+
+    Raises:
+        ValueError: A box is not finite.
+    """
     if not np.isfinite(boxes).all():
         raise ValueError("the output has boxes that are NaN or infinite")
     offset = np.array([placement.left, placement.top] * 2, dtype=np.float32)
     scale = np.array([placement.scale_x, placement.scale_y] * 2, dtype=np.float32)
     limit = np.array([placement.width, placement.height] * 2, dtype=np.float32)
-    mapped = np.clip((boxes - offset) / scale, 0, limit).astype(np.float32, copy=False)
-    inside = (mapped[:, 2] > mapped[:, 0]) & (mapped[:, 3] > mapped[:, 1])
-    return Found(
-        class_ids=class_ids[inside].astype(np.int64, copy=False),
-        scores=np.clip(scores[inside], 0, 1).astype(np.float32, copy=False),
-        boxes=mapped[inside],
-    )
+    placed = np.clip((boxes - offset) / scale, 0, limit).astype(np.float32, copy=False)
+    return placed, (placed[:, 2] > placed[:, 0]) & (placed[:, 3] > placed[:, 1])

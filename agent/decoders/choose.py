@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from agent.decoders import DECODERS, Decoder, Graph
 
-TASKS = ("detect", "classify")
+TASKS = ("detect", "segment", "pose", "classify")
+"""What the metadata of a file may say that it does: of masks and poses the boxes count, the rest comes beside them."""
 
 
 class Unclear(ValueError):

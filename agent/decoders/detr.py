@@ -27,6 +27,7 @@ from agent.decoders.reading import (
     only_output,
     scaling,
 )
+from agent.decoders.ultralytics_rows import ROW, from_selected, scores_from, selects, whole_classes
 
 BOX = 4
 """Numbers that a box takes in an output."""
@@ -89,7 +90,10 @@ class Detr:
 
 
 class DetrUltralytics:
-    """RT-DETR by Ultralytics: [1, queries, 4 + classes], a row being centre x, y, width, height as parts, scores."""
+    """RT-DETR by Ultralytics: [1, queries, 4 + classes], a row being centre x, y, width, height as parts, scores.
+
+    Since 8.4 it ends in its selection: [1, rows, 6], the same box, score and class.
+    """
 
     family: ClassVar[str] = "detr-ultralytics"
     task: ClassVar[Task] = "detect"
@@ -98,24 +102,34 @@ class DetrUltralytics:
     def claim(cls, graph: Graph) -> str | None:
         """By metadata with as many names as a row has scores, and values that are parts of the picture."""
         shape, names = only_output(graph, 3), class_names(graph.metadata)
-        if shape is None or not names or not from_ultralytics(graph.metadata) or shape[2] != BOX + len(names):
+        if shape is None or not names or not from_ultralytics(graph.metadata) or selects(graph):
             return None
-        if graph.sample and not are_scores(graph.sample[0]):
+        if _is_selected(graph, shape):
+            boxes = scores_from(graph, shape, slice(0, BOX))
+            return f"the output is {shape[1]} rows of a box in parts of the picture, score and class" if boxes else None
+        if shape[2] != BOX + len(names) or not scores_from(graph, shape, slice(0, None)):
             return None
         return f"the output is {shape[1]} rows of a box in parts of the picture and {len(names)} scores"
 
     def __init__(self, graph: Graph) -> None:
         shape = only_output(graph, 3)
         if shape is None or shape[2] <= BOX:
-            raise ValueError("RT-DETR by Ultralytics has one output [1, queries, 4 + classes]")
+            raise ValueError("RT-DETR by Ultralytics has one output [1, queries, 4 + classes] or [1, rows, 6]")
         self.preparation = _stretched(graph)
         self.suppresses = False
-        self.class_count: int | None = shape[2] - BOX
+        self._selected = _is_selected(graph, shape)
+        names = class_names(graph.metadata)
+        of_names = len(names) if names else None
+        self.class_count: int | None = of_names if self._selected else shape[2] - BOX
         self._shape = shape
 
     def decode(self, outputs: Sequence[Array], placement: Placement, thresholds: Thresholds) -> Found:
-        """Score is the best class's; one label a query."""
+        """Score is the best class's, one label a query; or what the selection has."""
         rows = single(outputs, self._shape)[0]
+        if self._selected:
+            found = from_selected(rows, self.class_count, thresholds.score)
+            boxes = _to_pixels(corners(found.boxes), self.preparation)
+            return pick(boxes, found.scores, found.class_ids, placement, thresholds)
         boxes = _to_pixels(corners(rows[:, :BOX]), self.preparation)
         return pick(boxes, rows[:, BOX:].max(axis=1), rows[:, BOX:].argmax(axis=1), placement, thresholds)
 
@@ -209,6 +223,11 @@ def _stretched(graph: Graph, *, imagenet: bool = False) -> Preparation:
     return Preparation(
         image.width, image.height, fit="stretch", mean=mean, scale=scale, dtype=image.dtype, layout=image.layout
     )
+
+
+def _is_selected(graph: Graph, shape: Sequence[int]) -> bool:
+    """Whether the sample's rows end in a score and a whole class; two scores of a sigmoid do not."""
+    return shape[2] == ROW and bool(graph.sample) and whole_classes(graph, shape)
 
 
 def _selected(graph: Graph) -> tuple[int, int, int] | None:

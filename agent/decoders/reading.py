@@ -31,6 +31,9 @@ IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
 PIXEL_MASK = "pixel_mask"
 """Input of a DETR by Transformers, [1, height, width]: 1 where the picture is, 0 where padding is."""
 
+SELECTED_COLUMNS = 6
+"""Corners, score and class: as many as a box, objectness and one class take."""
+
 IMAGE_RANK = 4
 """Batch, channels, height, width, in either layout."""
 
@@ -213,6 +216,11 @@ def only_output(graph: Graph, rank: int) -> tuple[int, ...] | None:
     if len(graph.outputs) != 1 or len(graph.outputs[0].shape) != rank or graph.outputs[0].shape[0] != 1:
         return None
     return graph.outputs[0].shape
+
+
+def says_nothing(graph: Graph, columns: int) -> bool:
+    """Whether six `columns` are all 0 for an empty picture: a selection that is empty, since no grid's sigmoids are."""
+    return columns == SELECTED_COLUMNS and bool(graph.sample) and not np.any(graph.sample[0])
 
 
 def cells(width: int, height: int, strides: Sequence[int]) -> int:

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from agent.decoders import Array, Found, Graph, Placement, Preparation, Task, Thresholds
 from agent.decoders.boxes import corners, select, single
 from agent.decoders.grids import grid
-from agent.decoders.reading import are_scores, cells, class_names, from_ultralytics, image_input, only_output
+from agent.decoders.reading import (
+    are_scores,
+    cells,
+    class_names,
+    from_ultralytics,
+    image_input,
+    only_output,
+    says_nothing,
+)
 
 STRIDES = (8, 16, 32)
 BOX = 4
@@ -37,6 +45,8 @@ class Yolox:
             return None
         image = image_input(graph)
         if shape[1] != cells(image.width, image.height, STRIDES) or from_ultralytics(graph.metadata):
+            return None
+        if says_nothing(graph, shape[2]):
             return None
         if graph.sample and (not are_scores(graph.sample[0][0, :, BOX:]) or _holds_pixels(graph)):
             return None

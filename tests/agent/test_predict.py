@@ -76,6 +76,22 @@ def test_a_detector_answers_in_pixels_of_the_picture(capsys, detector, photo):
     assert (code, err) == (0, [])
 
 
+def test_masks_and_keypoints_are_told_beside_the_box(capsys, tmp_path, photo):
+    boxes, protos = tinyonnx.v8(), np.ones((1, 1, 16, 16), np.float32)
+    weights = np.ones((1, 1, 84), np.float32)
+    outputs = {"output0": np.concatenate((boxes, weights), axis=1), "output1": protos}
+    model = tinyonnx.save(tmp_path / "mask.onnx", outputs, metadata={"names": NAMES, "task": "segment"})
+    _, [answer], _ = answers(capsys, model, photo)
+    assert answer["detections"] == [
+        {"class": "green", "class_id": 1, "score": 0.9, "box": [32, 32, 96, 80], "mask_area": 64 * 48}
+    ]
+    points = np.tile(np.array([20, 30, 0.5], np.float32)[:, None], 84)[None]
+    said = {"names": NAMES, "task": "pose", "kpt_shape": "[1, 3]"}
+    model = tinyonnx.save(tmp_path / "pose.onnx", {"out": np.concatenate((boxes, points), axis=1)}, metadata=said)
+    _, [answer], _ = answers(capsys, model, photo)
+    assert answer["detections"][0]["keypoints"] == [[40, 60, 0.5]]
+
+
 def test_a_classifier_answers_with_classes_best_first(capsys, classifier, photo):
     _, [answer], err = answers(capsys, classifier, photo)
     assert answer["task"] == "classify"

@@ -7,7 +7,7 @@ import tinyonnx
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from agent.decoders import Found, Preparation
+from agent.decoders import Found, Placement, Preparation
 from agent.decoders.boxes import in_picture
 from agent.model import Model
 from agent.preparing import Preparer
@@ -43,6 +43,16 @@ def test_boxes_lie_in_the_whole_picture(tmp_path):
     pixels = np.zeros((256, 256, 3), np.uint8)
     assert look(model, pixels, (0.5, 0.25, 1, 0.75)).boxes.tolist() == [[128 + 32, 64 + 32, 128 + 96, 64 + 80]]
     assert look(model, pixels).boxes.tolist() == [[64, 64, 192, 160]]
+
+
+def test_keypoints_lie_in_the_whole_picture_and_areas_stay():
+    boxes, ids, scores = np.array([[1, 2, 3, 4]], np.float32), np.array([0]), np.array([0.5], np.float32)
+    found = Found(ids, scores, boxes, np.array([7], np.float32), np.array([[[1, 2, 0.5]]], np.float32))
+    whole = moved(found, Placement(10, 10, 1, 1, 0, 0, x=100, y=50))
+    assert whole.areas is not None
+    assert whole.areas.tolist() == [7]
+    assert whole.keypoints is not None
+    assert whole.keypoints.tolist() == [[[101, 52, 0.5]]]
 
 
 def test_the_model_sees_nothing_else(tmp_path):
