@@ -66,6 +66,8 @@ def connect(path: Path | None) -> sqlite3.Connection:
         for pragma in ("page_size=1024", "auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=FULL"):
             db.execute(f"PRAGMA {pragma}").fetchall()
         db.execute("PRAGMA journal_size_limit=4194304").fetchall()
+        # A batch is written once and read once: more pages in memory would only fill up, over hours.
+        db.execute("PRAGMA cache_size=-512").fetchall()
         if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             _create(db)
     except BaseException:
