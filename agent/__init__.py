@@ -4,6 +4,7 @@
 cli             commands
 config          the YAML file, typed
 build           the one place that makes objects out of configuration
+heap            one heap for all threads
 service         the agent at work, from start to end
 check           whether this device can work
 predict         a model on pictures and videos, without a camera

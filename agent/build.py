@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent import check, config, sources, tuned
+from agent import check, config, heap, sources, tuned
 from agent.clock import Clock
 from agent.config import Settings, StreamSettings
 from agent.model import Model, ModelError, ProviderError
@@ -62,6 +62,7 @@ def streams(settings: Settings, path: Path) -> list[Stream]:
     Raises:
         ConfigError: A model that the file names cannot be used.
     """
+    heap.share()
     loaded: dict[bytes, tuple[Model, Turns]] = {}
     made = []
     for index, stream in enumerate(settings.streams):

@@ -38,7 +38,8 @@ import numpy as np
 from agent import build, service, uplink, outbox, snapshots, seal, loop, glance
 from agent.benching import child, figures
 from agent.model import Model
-model = Model.load(sys.argv[1], threads=1)
+from agent.session import Runtime
+model = Model.load(sys.argv[1], runtime=Runtime(threads=1))
 tensor, _ = model.looker().prepare(np.zeros((480, 640, 3), np.uint8))
 for _ in range(20):
     model.infer(tensor)
