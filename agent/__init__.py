@@ -18,6 +18,10 @@ clock           boot time, wall time and how well it is known: the one clock sea
 sources/        where pixels come from: a protocol, and one file each
 capture         a source behind a deadline, in its own process; frame numbers
 capture_child   that process
+timetable       when a stream is to be awake: times of the day
+sun             sunrise and sunset
+duty            what the plan wants of a stream now
+dues            what it wanted, counted for the coverage
 quality         what is wrong with a picture, by rule: frozen, black, white
 masks           parts of the picture that nobody is to see
 progress        how many frames were captured, in a file that outlives a crash
