@@ -19,7 +19,7 @@ from smallsite import Process, Site, wait_for
 
 pytestmark = pytest.mark.journey
 
-DEADLINE_S = 2.0
+DEADLINE_S = 4.0
 SLOW_S = 300.0
 GROWTH_MB = 6.0
 SLACK_S = 15.0
