@@ -18,6 +18,8 @@ Rounds = Mapping[Choice, Sequence[float]]
 _LEVELS = ("all", "extended", "basic", "none")
 _DIGITS = 3
 
+_WIDE = 0.25
+
 
 def chosen(rounds: Rounds) -> Choice:
     """The simplest of those that are not significantly slower than the fastest."""
@@ -44,9 +46,16 @@ def compared(rounds: Rounds) -> list[Measured]:
     return sorted(told, key=lambda one: (one.choice != best, -one.ratio, simplicity(one.choice)))
 
 
+def is_noisy(told: Sequence[Measured]) -> bool:
+    """Whether the machine had so much else to do that the figures say little."""
+    return any(one.interval[1] - one.interval[0] > _WIDE for one in told)
+
+
 def fastest(rounds: Rounds) -> Choice:
-    """Who did best in the middle one of its rounds, each measured by what all did in it."""
-    return max(_standing(rounds).items(), key=lambda item: (item[1], _negated(item[0])))[0]
+    """Who was faster than most of the others, in the median of the rounds; else who stands best."""
+    standing = _standing(rounds)
+    won = {one: sum(_beats(rounds[one], rounds[other]) for other in rounds) for one in rounds}
+    return max(rounds, key=lambda choice: (won[choice], standing[choice], _negated(choice)))
 
 
 def survivors(rounds: Rounds, count: int) -> list[Choice]:
@@ -81,6 +90,10 @@ def _standing(rounds: Rounds) -> dict[Choice, float]:
         choice: statistics.median(one / mean for one, mean in zip(fps, means, strict=True))
         for choice, fps in rounds.items()
     }
+
+
+def _beats(fps: Sequence[float], other: Sequence[float]) -> bool:
+    return statistics.median(one / two for one, two in zip(fps, other, strict=True)) > 1
 
 
 def _negated(choice: Choice) -> tuple[int, ...]:

@@ -95,6 +95,8 @@ def text(answer: dict[str, Any]) -> str:
     lines += [f"{_row(row)}{row['fps']:11.1f}   out after a few rounds" for row in answer["out"]]
     lines += [f"{_row(row)}{'-':>11}   {row['why']}" for row in answer["unfit"]]
     lines += ["", f"chosen     {answer['chosen']}: the simplest that is not significantly slower than the fastest"]
+    if answer["noisy"]:
+        lines.append("           The machine had much else to do, so the figures say little: tune again when it rests")
     if answer["nodes"]:
         lines.append(f"nodes      {answer['nodes']}")
     where = answer["kept"] or "nowhere: say --config FILE, and `run` with that file will use it"
@@ -140,6 +142,7 @@ def _answer(args: argparse.Namespace, settings: Settings, stream: StreamSettings
         "model": str(args.model),
         "sha256": sha256_of(args.model),
         "chosen": str(found.choice),
+        "noisy": choosing.is_noisy(entry.measured),
         "nodes": _nodes(found.choice, settings, stream),
         "out": [
             {"choice": msgspec.to_builtins(choice), "fps": round(fps, _DIGITS)} for choice, fps in found.out.items()

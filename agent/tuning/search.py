@@ -14,8 +14,9 @@ from agent.tuned import Choice
 from agent.tuning import choosing
 from agent.tuning.pipeline import Unfit
 
-FINALISTS = 3
-ROUNDS_TO_HALVE = 2
+FINALISTS = 4
+ROUNDS_TO_HALVE = 3
+LEVELS_OF = 2
 ROUNDS_TO_DECIDE = 9
 
 _LEAST_S = 0.15
@@ -102,8 +103,10 @@ class Search:
         self, candidates: Sequence[Choice], variants: Callable[[Iterable[Choice]], list[Choice]]
     ) -> list[Choice]:
         left = self._halved(self._admit(candidates), self._plan.seconds * 0.25)
-        best = left[: FINALISTS - 1]
-        left = self._halved([*left, *self._admit(variants(best))], self._plan.seconds * 0.25)
+        # A provider may start with another level that does not with the usual one.
+        stuck = {choice.provider: choice for choice in reversed(self._unfit)}.values()
+        others = self._admit(variants([*left[:LEVELS_OF], *stuck]))
+        left = self._halved([*left, *others], self._plan.seconds * 0.25)
         self._need(left)
         # It is what would be done without a tuning, so it is measured to the end, whatever came of it.
         simplest = min((one for one in self._contenders if one not in self._unfit), key=choosing.simplicity)

@@ -62,3 +62,20 @@ def test_the_better_half_goes_on_and_whoever_ties_with_its_last() -> None:
     rounds = {ONE: [50.0, 60], TWO: [51.0, 59], SPINNING: [90.0, 99], FOUR: [20.0, 25]}
     assert choosing.survivors(rounds, 2) == [SPINNING, TWO, ONE]
     assert choosing.survivors(rounds, 4) == [SPINNING, TWO, ONE, FOUR]
+
+
+def test_nobody_is_faster_than_the_fastest_where_there_is_such_a_one() -> None:
+    rounds = {ONE: [50.0, 20, 80, 50, 51], TWO: [55.0, 10, 81, 52, 53]}
+    assert choosing.fastest(rounds) == TWO
+    assert all(one.ratio <= 1 for one in choosing.compared(rounds))
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_a_machine_that_rests_is_not_called_busy(seed: int) -> None:
+    speeds = {ONE: 50.0, TWO: 50.0}
+    assert not choosing.is_noisy(choosing.compared(measured(speeds, 0.05, seed)))
+
+
+def test_a_busy_machine_is_called_so() -> None:
+    assert choosing.is_noisy(choosing.compared({ONE: [50.0, 20, 80, 90, 30], TWO: [55.0, 90, 31, 52, 93]}))
