@@ -187,3 +187,18 @@ def test_an_open_camera_gives_a_fresh_frame(tmp_path) -> None:
 def made_s(pixels: Any) -> float:
     """When a frame of `Buffered` was made, on the monotonic clock."""
     return int.from_bytes(pixels[0, :8, 0].tobytes(), "little") / 1000
+
+
+def test_a_slow_camera_that_blocks_is_found_when_its_frame_is_due(tmp_path, monkeypatch) -> None:
+    """It hangs when it is opened for its second frame: told within the deadline for opening, and opened again."""
+    monkeypatch.setattr(duty, "CLOSED_FROM_S", 1.0)
+    monkeypatch.setattr(duty, "SETTLE_S", 0.1)
+    scripts = ["slow forever", "open-block", "slow forever"]
+    source = resolve({"cameras:Scripted": str(tmp_path), "scripts": scripts, "live": True}, Path("/nowhere"))
+    with Watched(source, Wall(NOON), fps=1 / 3, deadline_s=0.5, open_deadline_s=2) as watched:
+        until(lambda: len(watched.frames) == 1, "the first frame")
+        until(lambda: watched.events == ["camera_stalled"], "that it hangs")
+        found_s = time.monotonic()
+        until(lambda: len(watched.frames) == 2, "a frame of the camera that was opened again")
+        assert found_s - watched.frames[0][0] < 3 + 2 + 3, "a period, the deadline, and a busy machine"
+        assert watched.events == ["camera_stalled", "camera_back"]

@@ -1,7 +1,7 @@
 """What was due: sums of any cuts of time are the whole, and a day's are the plan's."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.dues import Due, Dues
@@ -20,6 +20,7 @@ def test_frames_are_due_from_waking_on() -> None:
     assert dues.until(10_000 * SECOND) == Due(2, 9200 * SECOND)
 
 
+@settings(deadline=None)
 @given(
     period_ns=st.one_of(st.none(), st.integers(1_000_000, 1000 * SECOND)),
     changes=st.lists(st.tuples(st.integers(0, 5000), st.sampled_from(["awake", "asleep", "ended"])), max_size=8),

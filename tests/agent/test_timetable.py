@@ -4,7 +4,7 @@ from datetime import datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.sun import Place
@@ -157,6 +157,7 @@ def test_a_polar_day_never_ends_and_a_polar_night_never_wakes() -> None:
     assert day.local(wakes)[:7] == "2027-01", "it wakes when the sun is back"
 
 
+@settings(deadline=None)
 @given(
     minutes=st.tuples(st.integers(0, 1439), st.integers(0, 1440)).filter(lambda two: two[0] != two[1]),
     name=st.sampled_from(ZONES),
@@ -180,6 +181,7 @@ def test_awake_is_what_the_clock_on_the_wall_says(minutes, name, at_s) -> None:
     assert awake == within or (turned_back and awake)
 
 
+@settings(deadline=None)
 @given(
     texts=st.lists(st.sampled_from(["06:00-20:30", "22:00-02:00", "sunrise-1h-sunset", "23:30-00:15"]), min_size=1),
     name=st.sampled_from(ZONES),
