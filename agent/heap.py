@@ -1,8 +1,8 @@
 """One heap for all threads.
 
 The C library gives each thread a heap of its own, up to eight for each core, and what one has freed no other takes.
-The agent's threads work one after the other on one interpreter: heaps of their own make nothing faster, and take 10 MB
-more.
+The agent's threads work one after the other on one interpreter: heaps of their own make nothing faster, and take a few
+MB more.
 """
 
 import contextlib
