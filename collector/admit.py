@@ -219,6 +219,7 @@ def _summary_problem(body: Summary) -> str | None:
 
 def _window_problem(window: Window) -> str | None:
     numbers = [window.duration, window.first, window.last, window.none, *window.outcomes.values()]
+    numbers += window.requests.values()
     for name, data in window.histograms.items():
         if name in BINS:  # others are of a newer minor version
             try:

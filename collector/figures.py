@@ -46,6 +46,7 @@ class Total:
     planned: int | None = None
     planned_captured: int = 0
     asleep: int = 0
+    http_requests: dict[str, int] = field(default_factory=dict)
 
     def add(self, part: WindowSum, class_name: ClassName) -> None:
         """Add one sum."""
@@ -56,6 +57,8 @@ class Total:
             self.planned = (self.planned or 0) + part.planned
         self.planned_captured += part.planned_captured
         self.asleep += part.asleep
+        for status, count in part.http_requests.items():
+            self.http_requests[status] = self.http_requests.get(status, 0) + count
         for name, data in part.histograms.items():
             self._add_histogram(name, data)
         for class_id, counts in part.classes.items():
@@ -81,6 +84,7 @@ class Total:
             "outcomes": dict(self.outcomes),
             "requests": _requests(self.outcomes),
             "requests_per_day": self._rate("requests", DAY_S),
+            "http_requests": dict(sorted(self.http_requests.items())),
             "fps": self._rate("captured", 1),
             "covered_s": round(sum(stream.ticks for stream in self.streams.values()) / TICKS_PER_S, 3),
             "planned": self.planned,

@@ -162,6 +162,7 @@ class WindowSum:
         asleep: Time asleep in ticks.
         histograms: By name; each counts the windows that have it.
         classes: class id -> frames, detections, top.
+        http_requests: HTTP status -> requests that a push source answered.
     """
 
     site: str
@@ -177,6 +178,7 @@ class WindowSum:
     asleep: int = 0
     histograms: dict[str, HistogramData] = field(default_factory=dict)
     classes: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    http_requests: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

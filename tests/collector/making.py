@@ -132,6 +132,7 @@ def window(  # noqa: PLR0913  # what a test may want of one
     classes: Sequence[tuple[int, int, int, int]] = (),
     planned: int | None = None,
     asleep_s: int = 0,
+    requests: Mapping[str, int] | None = None,
 ) -> Window:
     """A window that began `age_ns` before its batch was sealed."""
     return Window(
@@ -148,6 +149,7 @@ def window(  # noqa: PLR0913  # what a test may want of one
         tuple(ClassCount(*one) for one in classes),
         planned,
         asleep_s * 100_000,
+        dict(requests or {}),
     )
 
 

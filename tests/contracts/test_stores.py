@@ -246,6 +246,19 @@ def test_windows_add_up_exactly(store: Store) -> None:
     assert sum(part.none for part in by_hour) == 100
 
 
+def test_windows_count_http_requests_by_status(store: Store) -> None:
+    sent = [
+        received(summary(1, window(SECOND, {"ok": 9}, requests={"200": 9, "415": 2}))),
+        received(summary(2, window(SECOND, {}, requests={"415": 1}))),
+        received(summary(3, window(SECOND, {"ok": 5}, stream="cam1"))),
+    ]
+    store.write(sent)
+    store.write(sent)
+    pushed, other = store.windows(Scope(), 0, FOREVER, None)
+    assert pushed.http_requests == {"200": 9, "415": 3}
+    assert other.http_requests == {}
+
+
 def test_windows_say_what_was_planned_where_it_is_known(store: Store) -> None:
     store.write(
         [
@@ -524,12 +537,13 @@ def test_a_file_of_the_first_release_is_brought_up_to_date(tmp_path: Path) -> No
     columns = "planned INTEGER, asleep INTEGER NOT NULL DEFAULT 0,"
     with contextlib.closing(sqlite3.connect(path)) as old:
         for statement in sqlite.schema.TABLES:
-            if "TABLE plans" not in statement:
+            if "TABLE plans" not in statement and "TABLE request_counts" not in statement:
                 old.execute(statement.replace(columns, ""))
         old.execute("PRAGMA user_version = 1")
         assert "planned" not in str(old.execute("SELECT sql FROM sqlite_master").fetchall())
     with SQLite(path) as store:
-        store.write([received(summary(1, window(SECOND, {"ok": 9}, planned=10)))])
-        assert store.windows(Scope(), 0, FOREVER, None)[0].planned == 10
+        store.write([received(summary(1, window(SECOND, {"ok": 9}, planned=10, requests={"200": 9})))])
+        (one,) = store.windows(Scope(), 0, FOREVER, None)
+        assert (one.planned, one.http_requests) == (10, {"200": 9})
     with SQLite(path) as store:
         assert store.ledger("greenhouse", "pi-roof")[0].streams["cam0"].planned == 10

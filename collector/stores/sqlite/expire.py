@@ -67,6 +67,7 @@ def _windows(stream: int, hour: int, oldest_ns: int, connection: sqlite3.Connect
     ).fetchall()
     connection.executemany("DELETE FROM histograms WHERE window = ?", numbers)
     connection.executemany("DELETE FROM class_counts WHERE window = ?", numbers)
+    connection.executemany("DELETE FROM request_counts WHERE window = ?", numbers)
     connection.executemany("DELETE FROM windows WHERE id = ?", numbers)
     return len(numbers)
 

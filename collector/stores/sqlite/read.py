@@ -141,6 +141,12 @@ def windows(
     ):
         frames, detections, top = class_counts
         sums[stream, maker, start].classes[class_id] = (frames, detections, top)
+    for stream, maker, start, status, count in connection.execute(
+        f"SELECT w.stream, w.maker, {bucket} AS bucket, r.status, sum(r.requests) "
+        f"{source.format(join='JOIN request_counts r ON r.window = w.id')} GROUP BY 1, 2, 3, 4",
+        values,
+    ):
+        sums[stream, maker, start].http_requests[status] = count
     return list(sums.values())
 
 

@@ -13,7 +13,7 @@ from shared.histogram import BINS_MAX
 from shared.records import Fate, Outcome
 from shared.schema import VITALS
 
-VERSION = 2
+VERSION = 3
 """Stored in the file as `user_version`."""
 
 OUTCOMES: tuple[Outcome, ...] = ("ok", "skipped", "gated", "unreadable", "failed")
@@ -30,6 +30,10 @@ _vitals = ", ".join(f"{field.name} {_TYPES[field.kind]}" for field in VITALS)
 _PLANS = """CREATE TABLE plans (
         epoch INTEGER NOT NULL, stream INTEGER NOT NULL, planned INTEGER, captured INTEGER NOT NULL,
         asleep INTEGER NOT NULL, PRIMARY KEY (epoch, stream)) STRICT, WITHOUT ROWID"""
+
+_REQUESTS = """CREATE TABLE request_counts (
+        window INTEGER NOT NULL, status TEXT NOT NULL, requests INTEGER NOT NULL,
+        PRIMARY KEY (window, status)) STRICT, WITHOUT ROWID"""
 
 TABLES = (
     """CREATE TABLE devices (
@@ -87,6 +91,7 @@ TABLES = (
     """CREATE TABLE class_counts (
         window INTEGER NOT NULL, class_id INTEGER NOT NULL, frames INTEGER NOT NULL, detections INTEGER NOT NULL,
         top INTEGER NOT NULL, PRIMARY KEY (window, class_id)) STRICT, WITHOUT ROWID""",
+    _REQUESTS,
     f"""CREATE TABLE vitals (
         device INTEGER NOT NULL, at_ns INTEGER NOT NULL, epoch INTEGER NOT NULL, batch INTEGER NOT NULL,
         position INTEGER NOT NULL, {_vitals},
@@ -106,5 +111,6 @@ UPGRADES = {
         "ALTER TABLE windows ADD COLUMN asleep INTEGER NOT NULL DEFAULT 0",
         _PLANS,
     ),
+    2: (_REQUESTS,),
 }
 """What turns a file of a version into one of the next."""

@@ -146,6 +146,7 @@ class _Writing:
         self._observations: list[tuple[object, ...]] = []
         self._histograms: list[tuple[object, ...]] = []
         self._class_counts: list[tuple[object, ...]] = []
+        self._request_counts: list[tuple[object, ...]] = []
         self._totals: dict[tuple[int, int], list[int]] = {}
         self._lanes: dict[tuple[int, int], list[int]] = {}
         self._epochs: dict[int, tuple[int, int]] = {}
@@ -190,6 +191,7 @@ class _Writing:
         self._executemany(_OBSERVATION, self._observations)
         self._executemany(_HISTOGRAM, self._histograms)
         self._executemany(_CLASS_COUNT, self._class_counts)
+        self._executemany(_REQUEST_COUNT, self._request_counts)
         self._executemany(_TOTALS, [(*key, *counts) for key, counts in self._totals.items()])
         self._executemany(_LANE, [(*key, *counts) for key, counts in self._lanes.items()])
         self._executemany(
@@ -405,6 +407,7 @@ class _Writing:
             self._execute(_PLAN, (epoch, stream, window.planned, captured, window.asleep))
         self._histograms += _histogram_rows(window, number)
         self._class_counts += [(number, c.class_id, c.frames, c.detections, c.top) for c in window.classes]
+        self._request_counts += [(number, status, count) for status, count in window.requests.items()]
 
     def _next_window(self) -> int:
         """A number for a window; the transaction is the only writer, so counting on is enough."""
@@ -495,6 +498,7 @@ _OBSERVATION = _insert(
     ),
 )
 _HISTOGRAM = _insert("histograms", ("window", "property", "n", "sum", *BIN_COLUMNS))
+_REQUEST_COUNT = _insert("request_counts", ("window", "status", "requests"))
 _CLASS_COUNT = _insert("class_counts", ("window", "class_id", "frames", "detections", "top"))
 _VITALS = _insert("vitals", ("device", "at_ns", "epoch", "batch", "position", *VITALS_COLUMNS))
 _WINDOW = _insert(
