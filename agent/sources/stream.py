@@ -146,10 +146,12 @@ class Stream:
         began = time.monotonic()
         good = self._video.grab()
         took_s = time.monotonic() - began
-        if good:
+        # A picture after all of that time is one that the decoder held back, and gives away as it gives up.
+        patience_s = self._options.read_timeout_s * (1 if good else _ALL_OF_IT)
+        if good and took_s < patience_s:
             self._settle_failures()
             self._ahead.append(True)
-        elif took_s >= self._options.read_timeout_s * _ALL_OF_IT:
+        elif took_s >= patience_s:
             self._settle_failures()
             self._lost = f"sent nothing for {self._options.read_timeout_s:g} s"
         else:
