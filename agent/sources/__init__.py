@@ -23,6 +23,7 @@ SOURCES = {
     "files": "agent.sources.files:Files",
     "folder": "agent.sources.folder:Folder",
     "gstreamer": "agent.sources.gstreamer:Gstreamer",
+    "picamera": "agent.sources.picamera:Picamera",
     "push": "agent.sources.push:Push",
     "stream": "agent.sources.stream:Stream",
     "synthetic": "agent.sources.synthetic:Synthetic",
