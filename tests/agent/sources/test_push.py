@@ -1,10 +1,12 @@
 """Pictures that are pushed: a real capture process with its HTTP server, and clients of every kind."""
 
+import contextlib
 import http.client
 import json
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -142,6 +144,41 @@ def test_a_form_and_a_bare_body_are_taken(pushed):
     status, answer, _ = pushed.ask(body=wrong, headers={"Content-Type": "multipart/form-data; boundary=x"})
     assert status == 400
     assert "form field 'image'" in answer["error"]
+
+
+def test_a_large_form_makes_no_file(pushed):
+    random = np.random.default_rng(0).integers(0, 255, (700, 900, 3), np.uint8)
+    picture = cv2.imencode(".png", random)[1].tobytes()
+    form = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n' + picture + b"\r\n--x--\r\n"
+    pushed.answer = lambda frame: {"shape": frame.pixels.shape, "files": open_files(pushed.capture.pid)}
+    status, answer, _ = pushed.ask(body=form, headers={"Content-Type": "multipart/form-data; boundary=x"})
+    assert (status, answer["shape"]) == (200, [700, 900, 3])
+    assert len(picture) > 1_000_000
+    assert [name for name in answer["files"] if name.endswith("(deleted)") and "memfd:" not in name] == []
+
+
+def open_files(pid):
+    names = []
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            names.append(str(fd.readlink()))
+    return names
+
+
+DOCS = Path(__file__).resolve().parents[3] / "docs/push.md"
+
+
+def test_the_pages_examples_work(tmp_path):
+    lines = [line for line in DOCS.read_text().splitlines() if line.startswith("curl ")]
+    assert len(lines) == 3
+    (tmp_path / "push-token").write_text(f"{TOKEN}\n")
+    (tmp_path / "photo.jpg").write_bytes(cv2.imencode(".jpg", np.full((40, 60, 3), 99, np.uint8))[1].tobytes())
+    for token_file, commands in ((None, lines[:2]), ("push-token", lines[2:])):
+        with Pushed(tmp_path, free_port(), token_file=token_file) as pushed:
+            for command in commands:
+                here = command.replace("127.0.0.1:8080", f"127.0.0.1:{pushed.port}").replace("curl ", "curl -sS ")
+                done = subprocess.run(["bash", "-c", here], cwd=tmp_path, capture_output=True, check=True)
+                assert json.loads(done.stdout)["grey"] == 99
 
 
 def test_a_picture_is_turned_as_its_exif_says(pushed):
