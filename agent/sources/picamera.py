@@ -142,10 +142,8 @@ def _picamera2() -> Any:  # noqa: ANN401  # a module without types
         missing = "" if error.name == "picamera2" else f" ({error.name} is missing)"
         raise Lost(f"picamera2 is not installed{missing}: {_INSTALL}; or use 'gstreamer: libcamerasrc …'") from error
     except (ImportError, ValueError, AttributeError) as error:
-        here = (
-            f"Python {sys.version_info[0]}.{sys.version_info[1]}, numpy {np.__version__} in {Path(np.__file__).parent}"
-        )
+        here = f"Python {sys.version.split()[0]}, numpy {np.__version__} in {Path(np.__file__).parent}"
         raise Lost(
-            f"the system's picamera2 does not fit this environment ({here}): {error}; make the environment with the system's "
+            f"the system's picamera2 does not fit this environment ({here}): {error}; make that with the system's "
             "Python and --system-site-packages, or use 'gstreamer: libcamerasrc …'"
         ) from error

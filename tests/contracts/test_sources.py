@@ -162,7 +162,7 @@ def test_a_source_that_can_resume_goes_on_where_it_was_told(source):
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_every_kind_names_its_options_and_the_page_tells_them(kind):
-    target = {"stream": "rtsp://camera/1", "v4l2": "/dev/video0", "push": "8080"}.get(kind, "x")
+    target = {"stream": "rtsp://camera/1", "v4l2": "/dev/video0", "push": "8080", "picamera": 0}.get(kind, "x")
     more = {"folder": {"remember": "seen"}}.get(kind, {})
     source = resolve({kind: target, **more}, Path("/nowhere"))
     assert msgspec.structs.fields(source.source.Options)
