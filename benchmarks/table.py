@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--clip", type=Path, help="instead of the one in ../shared/assets")
     args = parser.parse_args()
-    pairs, seconds = args.pairs or (5 if args.quick else 10), args.seconds or (0.5 if args.quick else 0.8)
+    pairs, seconds = args.pairs or (5 if args.quick else 10), args.seconds or (0.5 if args.quick else 0.7)
     began = time.monotonic()
     print(f"{len(os.sched_getaffinity(0))} cores, onnxruntime {ort.__version__}, {pairs} alternated rounds a line\n")
     print(HEAD)
