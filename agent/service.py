@@ -131,7 +131,7 @@ class Agent:
                 self._clock.boot_ns(),
                 RUNS_IN_A_BATCH_MAX // len(self._streams),
                 s.model.scores,
-                period_s=config.period_s(s.settings),
+                period_s=None if s.source.sent else config.period_s(s.settings),
             )
             for s in self._streams
         ]

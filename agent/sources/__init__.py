@@ -179,6 +179,11 @@ class Resolved(NamedTuple):
         return self.source(self.target, self.options)
 
     @property
+    def sent(self) -> bool:
+        """Whether somebody sends the pictures, in their own time: no rate says how many there should be."""
+        return isinstance(self.build(), Answering | Patient)
+
+    @property
     def path(self) -> str:
         """The class as `module:Class`, by which another process finds it."""
         return f"{self.source.__module__}:{self.source.__qualname__}"

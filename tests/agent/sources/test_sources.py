@@ -52,6 +52,13 @@ def test_wrong_settings_are_refused_with_the_way_out(settings, message):
         resolve(settings, BASE)
 
 
+def test_no_rate_says_how_many_pictures_somebody_sends():
+    assert resolve({"folder": "in", "remember": "seen"}, BASE).sent
+    assert resolve({"push": 8080}, BASE).sent
+    assert not resolve({"files": "a.mp4"}, BASE).sent
+    assert not resolve({"v4l2": "/dev/video0"}, BASE).sent
+
+
 def test_files_lie_beside_the_configuration():
     assert resolve({"files": "clips/a.mp4", "loop": True}, BASE).target == "/etc/vigie/clips/a.mp4"
     assert resolve({"files": "/clips/a.mp4"}, BASE).target == "/clips/a.mp4"
