@@ -81,12 +81,12 @@ class Scripted:
             "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
             "wide": lambda: self._resize((32, 96)),
             "large": lambda: self._resize((480, 640)),
-            "leak": lambda: (time.sleep(0.02), self._leaked.append(bytearray(os.urandom(1_000_000)))),
+            "leak": lambda: _after(0.02, lambda: self._leaked.append(bytearray(os.urandom(1_000_000)))),
             "flood": lambda: sys.stderr.write("WARNING:too much of it\nand more http://u:s3cret@h\n" * 20_000),
             "small": lambda: self._resize((32, 48)),
             "slow": lambda: time.sleep(0.02),
-            "still": lambda: (time.sleep(0.02), self._frame(77))[1],
-            "black": lambda: (time.sleep(0.02), self._frame(0))[1],
+            "still": lambda: _after(0.02, lambda: self._frame(77)),
+            "black": lambda: _after(0.02, lambda: self._frame(0)),
             "floats": lambda: np.zeros((4, 4, 3)),
             "grey": lambda: np.zeros((4, 4), np.uint8),
             "rgba": lambda: np.zeros((4, 4, 4), np.uint8),
@@ -107,6 +107,11 @@ class Scripted:
         with (self._folder / "given").open("a") as file:
             file.write("x\n")
         return np.full((*self._size, 3), self._at if level is None else level, np.uint8)
+
+
+def _after(seconds, action):
+    time.sleep(seconds)
+    return action()
 
 
 def _raise(error):
@@ -135,7 +140,7 @@ class Buffered:
         with (self._folder / "opened").open("a") as file:
             file.write(f"{time.monotonic()}\n")
         self._opened_s = time.monotonic()
-        self._full = queue.Queue(4)
+        self._full: queue.Queue[object] = queue.Queue(4)
         threading.Thread(target=self._make, daemon=True).start()
         return self
 
