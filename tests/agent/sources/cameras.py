@@ -140,7 +140,7 @@ class Buffered:
         with (self._folder / "opened").open("a") as file:
             file.write(f"{time.monotonic()}\n")
         self._opened_s = time.monotonic()
-        self._full: queue.Queue[object] = queue.Queue(4)
+        self._full: queue.Queue[float] = queue.Queue(4)
         threading.Thread(target=self._make, daemon=True).start()
         return self
 
