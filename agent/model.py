@@ -19,7 +19,7 @@ from agent.classnames import names_for
 from agent.counting import by_class_id, counted, with_classes
 from agent.decoders import Array, Decoder, Found, Graph, Placement, Port, Task, Thresholds
 from agent.decoders.choose import choose
-from agent.decoders.reading import beside, from_ultralytics, image_port, image_size, picture, tidy_names
+from agent.decoders.reading import IMAGE_SHAPE, beside, from_ultralytics, image_port, image_size, picture, tidy_names
 from agent.preparing import Pixels, Preparer
 from agent.region import Region, moved, part
 from agent.session import ProviderMissing, Runtime, open_session, reason
@@ -28,6 +28,9 @@ DETECTOR_SIDE = 640
 CLASSIFIER_SIDE = 224
 """Side in pixels of a dynamic input, when neither the file nor the configuration says it."""
 
+YOLOV3_SIDE = 416
+"""The same of a YOLOv3 by keras-yolo3, as its definition has it."""
+
 FACES_SIZE = (640, 480)
 """Width and height in pixels of a YuNet with a dynamic input: found by trying sizes against the expected detections,
 since its definition leaves the size to whoever runs it."""
@@ -35,7 +38,7 @@ since its definition leaves the size to whoever runs it."""
 FACES_OUTPUT = "cls_8"
 """An output that YuNet alone has."""
 
-FAMILY_NAMES = {"scrfd": ("face",), "ultraface": ("face",), "yunet": ("face",)}
+FAMILY_NAMES = {"scrfd": ("face",), "ultraface": ("face",), "yunet": ("face",), "yunet-2022": ("face",)}
 """What families that always tell the same call it."""
 
 SIDE_MAX = 8192
@@ -387,6 +390,8 @@ def _default_size(session: ort.InferenceSession) -> tuple[int, int]:
     outputs = session.get_outputs()
     if len(outputs) == 1 and len(outputs[0].shape) == 2:  # noqa: PLR2004
         return CLASSIFIER_SIDE, CLASSIFIER_SIDE
+    if any(port.name == IMAGE_SHAPE for port in session.get_inputs()):
+        return YOLOV3_SIDE, YOLOV3_SIDE
     return FACES_SIZE if any(port.name == FACES_OUTPUT for port in outputs) else (DETECTOR_SIDE, DETECTOR_SIDE)
 
 

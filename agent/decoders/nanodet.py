@@ -3,7 +3,8 @@
 Takes BGR less ImageNet's mean. Definitions: `nanodet/model/head/gfl_head.py` (NanoDet: three strides, seen from the
 middle of a cell, pictures letterboxed in black) and `nanodet_plus_head.py` (NanoDet-Plus: four strides, seen from a
 cell's corner, pictures stretched), each with its `forward_onnx`; `keep_ratio` in `config/`.
-The scores have been through a sigmoid, the distances not.
+The scores have been through a sigmoid, the distances not. Four strides in outputs of their own are PicoDet's, too: here
+they are told by `pred_stride` in their names, as in OpenCV's model zoo.
 """
 
 from collections.abc import Sequence
@@ -36,6 +37,8 @@ BINS = 8
 
 STRIDES = (8, 16, 32)
 STRIDES_PLUS = (8, 16, 32, 64)
+NAMED = "pred_stride"
+"""Part of the names of outputs that are one stride's, such as `cls_pred_stride_8`."""
 
 MEAN = (103.53, 116.28, 123.675)
 DEVIATION = (57.375, 57.12, 58.395)
@@ -54,18 +57,21 @@ class NanoDet:
         strides, names, count = _joined(graph), class_names(graph.metadata), 0
         if strides is not None:
             count = graph.outputs[0].shape[2] - SIDES * BINS
-        elif (levels := by_stride(graph, STRIDES)) is not None:
-            strides, count = STRIDES, graph.outputs[levels[0][0]].shape[2]
+        elif (found := _by_stride(graph)) is not None:
+            strides, levels = found
+            count = graph.outputs[levels[0][0]].shape[2]
         if strides is None or (names and len(names) != count):
             return None
         return f"{count} scores and four distributions for each cell of strides {', '.join(map(str, strides))}"
 
     def __init__(self, graph: Graph) -> None:
-        strides, levels = _joined(graph), by_stride(graph, STRIDES)
-        if strides is None and levels is None:
+        strides, levels = _joined(graph), None
+        if strides is None and (found := _by_stride(graph)) is not None:
+            strides, levels = found
+        if strides is None:
             raise ValueError(
                 "NanoDet has one output [1, cells, classes + 32], or outputs of scores [1, cells, classes] and of "
-                "distances [1, cells, 32] for each of the strides 8, 16, 32"
+                "distances [1, cells, 32] for each of the strides 8, 16, 32, perhaps 64"
             )
         plus = strides == STRIDES_PLUS
         image = colour_input(graph)
@@ -86,7 +92,7 @@ class NanoDet:
         self.class_count: int | None = width if levels else width - SIDES * BINS
         self._shapes = [port.shape for port in graph.outputs]
         self._levels = levels
-        places, self._strides = grid(image.width, image.height, strides or STRIDES)
+        places, self._strides = grid(image.width, image.height, strides)
         self._centres = (places + (0.0 if plus else 0.5)) * self._strides[:, None]
 
     def decode(self, outputs: Sequence[Array], placement: Placement, thresholds: Thresholds) -> Found:
@@ -101,6 +107,19 @@ class NanoDet:
 
 Levels = Sequence[tuple[int, int]]
 """For each stride: which output has its scores, and which its distances."""
+
+
+def named_plus(graph: Graph) -> bool:
+    """Whether outputs of four strides are called as NanoDet-Plus has them, rather than PicoDet."""
+    return all(NAMED in port.name for port in graph.outputs)
+
+
+def _by_stride(graph: Graph) -> tuple[tuple[int, ...], Levels] | None:
+    """The strides whose scores and distances are outputs of their own, and where; None when they are not."""
+    if (levels := by_stride(graph, STRIDES)) is not None:
+        return STRIDES, levels
+    levels = by_stride(graph, STRIDES_PLUS) if named_plus(graph) else None
+    return None if levels is None else (STRIDES_PLUS, levels)
 
 
 def by_stride(graph: Graph, strides: Sequence[int]) -> Levels | None:

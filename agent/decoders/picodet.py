@@ -3,9 +3,9 @@
 Takes RGB with ImageNet's mean and deviation, stretched. Definition: `configs/picodet` and `ppdet`'s `pico_head.py`:
 raw, each of four strides has scores and distributions of distances, as NanoDet's, from the middle of a cell
 (`export.benchmark`); without suppression boxes [1, n, 4] and scores [1, classes, n] (`export.nms=False`); else rows of
-class, score and corners, and their number. The last two take `scale_factor`, given ones, so boxes are in tensor pixels.
-Other models of PaddleDetection end in the same rows but may want their pictures otherwise: of these only sizes that
-PicoDet alone comes in are claimed.
+class, score and corners, and their number. The last two take `scale_factor`, given ones, so boxes are in tensor
+pixels. Other models of PaddleDetection (`paddle`) end in the same rows but want their pictures otherwise: at a size
+that both come in, both claim them.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ import numpy as np
 from agent.decoders import Array, Found, Graph, Placement, Preparation, Task, Thresholds
 from agent.decoders.boxes import finite, pick, select, several, single
 from agent.decoders.grids import grid
-from agent.decoders.nanodet import by_stride, joined, pick_cells
+from agent.decoders.nanodet import Levels, by_stride, joined, named_plus, pick_cells
 from agent.decoders.reading import (
     IMAGENET_DEVIATION,
     IMAGENET_MEAN,
@@ -30,7 +30,10 @@ from agent.decoders.reading import (
 
 STRIDES = (8, 16, 32, 64)
 SIDES = (192, 320, 416)
-"""What PicoDet comes in, and no other family of PaddleDetection."""
+"""What PicoDet comes in, and hardly another family of PaddleDetection."""
+
+SHARED = 640
+"""What PicoDet-L comes in as well as PP-YOLOE, so that both claim it."""
 
 BOX = 4
 ROW = 6
@@ -46,7 +49,7 @@ class PicoDet:
     @classmethod
     def claim(cls, graph: Graph) -> str | None:
         """By the outputs of one of its exports."""
-        levels, boxes, names = by_stride(graph, STRIDES), _boxes(graph), class_names(graph.metadata)
+        levels, boxes, names = _levels(graph), _boxes(graph), class_names(graph.metadata)
         count = graph.outputs[levels[0][0]].shape[2] if levels else graph.outputs[boxes[1]].shape[1] if boxes else None
         if count is not None and names and len(names) != count:
             return None
@@ -55,13 +58,14 @@ class PicoDet:
         if boxes is not None:
             return f"boxes and {count} scores for each cell of strides 8, 16, 32, 64"
         image = image_input(graph)
-        if _is_rows(graph) and image.width in SIDES and image.height in SIDES and _beside(graph) == ["scale_factor"]:
+        fits = {image.width, image.height} <= {*SIDES, SHARED}
+        if is_rows(graph) and fits and beside_picture(graph) == ["scale_factor"]:
             return "it takes a scale factor, and its outputs are rows of class, score and corners, and their number"
         return None
 
     def __init__(self, graph: Graph) -> None:
-        levels, boxes = by_stride(graph, STRIDES), _boxes(graph)
-        if levels is None and boxes is None and not _is_rows(graph):
+        levels, boxes = _levels(graph), _boxes(graph)
+        if levels is None and boxes is None and not is_rows(graph):
             raise ValueError(
                 "PicoDet has scores and distances of the strides 8, 16, 32, 64, or boxes [1, n, 4] and scores "
                 "[1, classes, n], or rows [n, 6] and their number [1]"
@@ -98,13 +102,19 @@ class PicoDet:
             raise ValueError(f"the model gave {len(outputs)} outputs, expected 2")
         rows = single(outputs, (None, ROW))
         rows = rows[: int(finite(np.asarray(outputs[1], dtype=np.float32)).sum())]
-        rows = rows[rows[:, 0] >= 0]  # a row of class -1 says that there is none
-        return pick(rows[:, 2:], rows[:, 1], np.rint(rows[:, 0]).astype(np.int64), placement, thresholds)
+        class_ids = np.rint(rows[:, 0]).astype(np.int64)
+        known = class_ids >= 0  # a row of class -1 says that there is none
+        return pick(rows[known, 2:], rows[known, 1], class_ids[known], placement, thresholds)
+
+
+def _levels(graph: Graph) -> Levels | None:
+    """Where scores and distances of each stride are; None when they are not, or are called as NanoDet-Plus has them."""
+    return None if named_plus(graph) else by_stride(graph, STRIDES)
 
 
 def _boxes(graph: Graph) -> tuple[int, int] | None:
     """Where boxes and scores are when there is one of each for every cell; None otherwise."""
-    if len(graph.outputs) != 2 or _beside(graph) not in ([], ["scale_factor"]):  # noqa: PLR2004
+    if len(graph.outputs) != 2 or beside_picture(graph) not in ([], ["scale_factor"]):  # noqa: PLR2004
         return None
     image = image_input(graph)
     count = cells(image.width, image.height, STRIDES)
@@ -116,13 +126,13 @@ def _boxes(graph: Graph) -> tuple[int, int] | None:
     return None
 
 
-def _is_rows(graph: Graph) -> bool:
+def is_rows(graph: Graph) -> bool:
     """Whether the outputs are rows of six, and one number."""
     if len(graph.outputs) != 2 or len(graph.outputs[0].shape) != 2:  # noqa: PLR2004
         return False
     return graph.outputs[0].shape[1] == ROW and graph.outputs[1].shape == (1,)
 
 
-def _beside(graph: Graph) -> list[str]:
-    """Names of the inputs beside the picture."""
-    return [port.name for port in graph.inputs if len(port.shape) == 2]  # noqa: PLR2004
+def beside_picture(graph: Graph) -> list[str]:
+    """Names of the inputs beside the picture, sorted."""
+    return sorted(port.name for port in graph.inputs if len(port.shape) == 2)  # noqa: PLR2004

@@ -34,6 +34,12 @@ PIXEL_MASK = "pixel_mask"
 SELECTED_COLUMNS = 6
 """Corners, score and class: as many as a box, objectness and one class take."""
 
+IMAGE_SHAPE = "image_shape"
+"""Input of a YOLOv3 by keras-yolo3, [1, 2]: the picture's height and width, from which it derives its padding."""
+
+TENSOR_SIZE = ("im_shape", IMAGE_SHAPE)
+"""Inputs that get the height and width of the tensor, as of a picture that fills it."""
+
 IMAGE_RANK = 4
 """Batch, channels, height, width, in either layout."""
 
@@ -103,8 +109,8 @@ def beside(inputs: Sequence[Port]) -> dict[str, Array]:
 
     Such an input is a size or a factor that the graph scales its boxes with. Given ones, whose order cannot be
     mistaken, boxes come out in the unit that the graph works in, and the decoder maps them like any others.
-    PaddleDetection's `im_shape` is an exception: the height and width of the tensor itself. So is the mask that a DETR
-    by Transformers takes: ones, for a picture without padding.
+    PaddleDetection's `im_shape` and the `image_shape` of keras-yolo3 are exceptions: the height and width of the tensor
+    itself. So is the mask that a DETR by Transformers takes: ones, for a picture without padding.
 
     Raises:
         ValueError: There is no picture, or an input that is no such pair.
@@ -117,7 +123,7 @@ def beside(inputs: Sequence[Port]) -> dict[str, Array]:
             if port.name == PIXEL_MASK:
                 given[port.name] = np.ones(port.shape, dtype=port.dtype)
                 continue
-            values = (taken.height, taken.width) if port.name == "im_shape" else (1, 1)
+            values = (taken.height, taken.width) if port.name in TENSOR_SIZE else (1, 1)
             given[port.name] = np.array([values], dtype=port.dtype)
     return given
 

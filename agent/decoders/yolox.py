@@ -2,8 +2,8 @@
 
 Takes BGR from 0 to 255 as it is, at the top left of grey 114. Definition: `yolox/models/yolo_head.py`
 (`decode_outputs`), `yolox/utils/demo_utils.py` (`demo_postprocess`) and `yolox/data/data_augment.py` (`preproc`).
-Exports made with `--decode_in_inference` hold pixels instead of offsets; other families (YOLOv6) have the same
-shape then but another preparation, so such a file must be called `yolox` by the configuration.
+Exports made with `--decode_in_inference` hold pixels instead of offsets. YOLOv6 has the same shape then but another
+preparation: its objectness is 1 everywhere (`holds_ones`), which that of YOLOX never is.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class Yolox:
 
     @classmethod
     def claim(cls, graph: Graph) -> str | None:
-        """By one row per cell of the grid, holding offsets within the cell."""
+        """By one row per cell of the grid, with an objectness."""
         shape = only_output(graph, 3)
         names = class_names(graph.metadata)
         if shape is None or shape[2] < BOX + 2 or (names and len(names) != shape[2] - BOX - 1):
@@ -48,9 +48,10 @@ class Yolox:
             return None
         if says_nothing(graph, shape[2]):
             return None
-        if graph.sample and (not are_scores(graph.sample[0][0, :, BOX:]) or _holds_pixels(graph)):
+        if graph.sample and (not are_scores(graph.sample[0][0, :, BOX:]) or holds_ones(graph)):
             return None
-        return f"{shape[1]} rows are one for each cell of strides 8, 16, 32, with objectness"
+        unit = ", boxes in pixels" if _holds_pixels(graph) else ""
+        return f"{shape[1]} rows are one for each cell of strides 8, 16, 32, with objectness{unit}"
 
     def __init__(self, graph: Graph) -> None:
         shape = only_output(graph, 3)
@@ -94,6 +95,11 @@ class Yolox:
         with np.errstate(over="ignore"):  # infinite sizes are refused where boxes are mapped
             size = np.exp(rows[which, 2:BOX]) * stride
         return np.concatenate(((rows[which, :2] + self._cells[which]) * stride, size), axis=1)
+
+
+def holds_ones(graph: Graph) -> bool:
+    """Whether the objectness of the sample is 1 in every row: YOLOv6 has none, but leaves room for it."""
+    return bool(graph.sample) and bool((graph.sample[0][0, :, BOX] == 1).all())
 
 
 def _holds_pixels(graph: Graph) -> bool:

@@ -2,8 +2,11 @@
 
 Takes BGR from 0 to 255, at the top left of grey 114, like YOLOX. MMDeploy: `dets` [1, n, 5], corners and score, and
 `labels` [1, n]. PINTO's tools: one output [n, 7] whose name says the order, such as `batchno_classid_score_x1y1x2y2`.
-Models that want their pictures otherwise (RTMDet, YOLOv9) end in the same, so such a file is never claimed: it must be
-called `yolox-nms` by the configuration.
+Models that want their pictures otherwise end in the same: MMDeploy's are claimed by `rtmdet` as well, so that such a
+file is refused with both named, and PINTO's (YOLOv9 and many more) are not claimed at all.
+
+RTMDet by MMDeploy: BGR less ImageNet's mean, over its deviation, else the same. Definition: `configs/rtmdet` of
+MMDetection, `configs/mmdet/_base_` of MMDeploy.
 """
 
 from collections.abc import Sequence
@@ -13,7 +16,7 @@ import numpy as np
 
 from agent.decoders import Array, Found, Graph, Placement, Preparation, Task, Thresholds
 from agent.decoders.boxes import Floats, pick, several, single
-from agent.decoders.reading import class_names, colour_input
+from agent.decoders.reading import IMAGENET_DEVIATION, IMAGENET_MEAN, Three, class_names, colour_input, scaling
 
 ROW = 7
 ORDERS = {
@@ -30,25 +33,28 @@ class YoloxNms:
 
     family: ClassVar[str] = "yolox-nms"
     task: ClassVar[Task] = "detect"
+    says: ClassVar[str] = "YOLOX with NMS"
+    normal: ClassVar[tuple[Three, Three]] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
     @classmethod
     def claim(cls, graph: Graph) -> str | None:
-        """Never: the same outputs come from models that want their pictures otherwise."""
-        del graph
-        return None
+        """By the outputs of MMDeploy, which are those of other families, too."""
+        return "its outputs are dets and labels, by MMDeploy" if _by_mmdeploy(graph) else None
 
     def __init__(self, graph: Graph) -> None:
         names = [port.name for port in graph.outputs]
         self._order = ORDERS.get(names[0]) if len(names) == 1 else None
         if self._order is None and sorted(names) != ["dets", "labels"]:
-            raise ValueError(f"YOLOX with NMS has the outputs dets and labels, or one called {' or '.join(ORDERS)}")
+            raise ValueError(f"{self.says} has the outputs dets and labels, or one called {' or '.join(ORDERS)}")
         image = colour_input(graph)
+        mean, scale = scaling(image, *self.normal)
         self.preparation = Preparation(
             image.width,
             image.height,
             fit="letterbox_corner",
             colour="bgr",
-            scale=(1.0,) * 3,
+            mean=mean,
+            scale=scale,
             dtype=image.dtype,
             layout=image.layout,
         )
@@ -75,3 +81,20 @@ class YoloxNms:
         dets, labels = outputs[self._dets], outputs[1 - self._dets]
         rows, classes = several([dets, labels], [(1, np.size(labels), DETS), (1, np.size(labels))])
         return rows[0, :, :4], rows[0, :, 4], classes[0]
+
+
+class RtmDet(YoloxNms):
+    """RTMDet by MMDeploy."""
+
+    family: ClassVar[str] = "rtmdet"
+    says: ClassVar[str] = "RTMDet"
+    normal: ClassVar[tuple[Three, Three]] = (IMAGENET_MEAN[::-1], IMAGENET_DEVIATION[::-1])
+
+
+def _by_mmdeploy(graph: Graph) -> bool:
+    """Whether the outputs are `dets` [1, n, 5] and `labels` [1, n] of whole numbers."""
+    ports = {port.name: port for port in graph.outputs}
+    if sorted(ports) != ["dets", "labels"] or not ports["labels"].dtype.startswith("int"):
+        return False
+    rows = ports["labels"].shape
+    return len(rows) == 2 and rows[0] == 1 and ports["dets"].shape == (*rows, DETS)  # noqa: PLR2004  # [1, n]

@@ -37,12 +37,20 @@ GRAPHS = {
     "ultralytics-pose": of((1, 56, 84), metadata=PERSON),
     "yolox": of((1, 84, 8)),
     "yolox-nms": of((1, 5, 5), (1, 5), names=["dets", "labels"]),
+    "rtmdet": of((1, 5, 5), (1, 5), names=["dets", "labels"]),
+    "yolov6": of((1, 84, 8)),
+    "yolov7-nms": of((5, 7)),
+    "yolo-nas": of((1, 1), (1, 5, 4), (1, 5), (1, 5)),
+    "damo-yolo": of((1, 84, 3), (1, 84, 4)),
+    "yolov3-keras": of((1, 9, 4), (1, 3, 9), (5, 3), beside=["image_shape"]),
     "nanodet": of((1, 85, 35)),
     "fastestdet": of((1, 8, 4, 4)),
     "yunet": of(
         *((1, count, width) for width in FACES.values() for count in CELLS.values()),
         names=[f"{kind}_{stride}" for kind in FACES for stride in CELLS],
     ),
+    "yolo-fastestv2": of((1, 4, 4, 18), (1, 2, 2, 18)),
+    "yunet-2022": of((235, 14), (235, 2), (235, 1), names=["loc", "conf", "iou"]),
     "scrfd": of(*((2 * count, width) for width in (1, 4, 10) for count in CELLS.values())),
     "ultraface": of((1, 9, 2), (1, 9, 4), names=["scores", "boxes"]),
     "ssd": of(
@@ -51,6 +59,10 @@ GRAPHS = {
         dtype="uint8",
     ),
     "ssd-softmax": of((1, 9, 4), (1, 9, 4), names=["scores", "boxes"]),
+    "ssd-resnet34": of((1, 5, 4), (1, 5), (1, 5), names=["bboxes", "labels", "scores"]),
+    "ppyoloe": of((5, 6), (1,), beside=["scale_factor"]),
+    "ppyoloe-plus": of((1, 84, 4), (1, 3, 84), beside=["scale_factor"]),
+    "detr-paddle": of((5, 6), (1,), beside=["im_shape", "scale_factor"]),
     "picodet": of((1, 85, 4), (1, 3, 85)),
     "detr": of((1, 5), (1, 5, 4), (1, 5), names=["labels", "boxes", "scores"], beside=["orig_target_sizes"]),
     "detr-ultralytics": of((1, 9, 7)),
@@ -60,7 +72,7 @@ GRAPHS = {
     "classifier": of((1, 7)),
 }  # fmt: skip  # a family a line
 
-INTEGERS = {"torchvision": [1]}
+INTEGERS = {"torchvision": [1], "yolo-nas": [0, 3], "yolov3-keras": [2], "ssd-resnet34": [1]}
 """Outputs that are whole numbers, by which the family is known."""
 
 VALUES = [0, 1, -1, 0.5, 7, -1e9, 1e9, 3e38, -3e38, np.nan, np.inf, -np.inf]

@@ -98,3 +98,15 @@ def test_another_shape_or_nan_is_refused_when_it_comes():
     for wrong, reason in ((joined(84), "expected"), (np.full_like(joined(), np.nan), "NaN")):
         with pytest.raises(ValueError, match=reason):
             decoder.decode([wrong], PLAIN, Thresholds())
+
+
+def test_four_strides_in_outputs_of_their_own_are_told_from_picodet_by_their_names(outputs_of):
+    """From the corner of a cell, as NanoDet-Plus in one output."""
+    levels = np.split(joined(85), [64, 80, 84], axis=1)
+    outputs = {f"cls_pred_stride_{n}": level[..., :3] for n, level in enumerate(levels)}
+    outputs |= {f"dis_pred_stride_{n}": level[..., 3:] for n, level in enumerate(levels)}
+    decoder, _ = choose(outputs_of(**outputs))
+    assert (decoder.family, decoder.preparation.fit, decoder.preparation.colour) == ("nanodet", "stretch", "bgr")
+    assert boxes(decoder, outputs.values()) == [(1, [0, 16, 48, 32])]
+    renamed = {name.replace("_pred", ""): array for name, array in outputs.items()}
+    assert choose(outputs_of(**renamed))[0].family == "picodet"

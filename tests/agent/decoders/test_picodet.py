@@ -5,7 +5,7 @@ import pytest
 from graphs import PLAIN
 
 from agent.decoders import Thresholds
-from agent.decoders.choose import choose
+from agent.decoders.choose import Unclear, choose
 from agent.decoders.picodet import PicoDet
 
 CELLS = {8: 64, 16: 16, 32: 4, 64: 1}
@@ -52,10 +52,11 @@ def test_rows_are_selected_already(outputs_of):
     assert (found.class_ids.tolist(), found.boxes.tolist()) == ([1], [[8, 24, 56, 40]])
 
 
-def test_rows_of_a_size_that_others_have_too_are_not_claimed(outputs_of):
+def test_rows_of_a_size_that_others_have_too_are_refused_with_all_named(outputs_of):
     graph = outputs_of(beside=SCALE, size=(640, 640), **rows())
-    assert PicoDet.claim(graph) is None
-    assert PicoDet(graph).family == "picodet"
+    with pytest.raises(Unclear, match=r"not clear.*picodet: .*ppyoloe: .*ppyoloe-plus: "):
+        choose(graph)
+    assert choose(graph, "picodet")[0].family == "picodet"
 
 
 def test_pictures_are_prepared_as_the_family_was_trained(outputs_of):
