@@ -16,7 +16,7 @@ import yaml
 from agent import loading
 from agent.decoders import Graph, Preparation
 from agent.decoders.choose import weigh
-from agent.decoders.reading import from_ultralytics
+from agent.decoders.reading import from_ultralytics, plain
 from agent.model import DTYPES, Model, ModelError, read_graph
 from agent.onnxheader import versions
 from agent.session import LOG_ERRORS_ONLY
@@ -106,6 +106,18 @@ def _session(path: Path) -> Report:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception:  # noqa: BLE001  # the runtime's errors have no other base; why it refuses is told elsewhere
         return {}
+    try:
+        return _declared(session)
+    except UnicodeDecodeError as error:  # names in it are no text
+        return {"description": f"cannot be told: {error}"}
+
+
+def _declared(session: ort.InferenceSession) -> Report:
+    """What a session says of its file.
+
+    Raises:
+        UnicodeDecodeError: The file's text is not UTF-8.
+    """
     meta = session.get_modelmeta()
     return {
         "producer": " ".join(filter(None, (meta.producer_name, _producer_version(meta)))),
@@ -184,7 +196,7 @@ def readable(report: Report) -> str:
     """A report for people."""
     lines = [report["path"]]
     lines += [f"  {label:<{LABEL_WIDTH}}{text}" for label, text in _rows(report)]
-    return "\n".join(lines)
+    return "\n".join(plain(line) for line in lines)
 
 
 def _rows(report: Report) -> list[tuple[str, str]]:

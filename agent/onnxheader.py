@@ -20,6 +20,9 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 VARINT_BYTES_MAX = 10
 OPSET_BYTES_MAX = 1000
 
+FIELDS_MAX = 100_000
+"""Of a model beside its graph: metadata and functions. A file that only looks like one could go on for hours."""
+
 
 def versions(path: Path) -> tuple[int | None, dict[str, int]]:
     """The IR version, and the operator sets by domain ('' is ONNX's own), as far as they can be read."""
@@ -28,7 +31,9 @@ def versions(path: Path) -> tuple[int | None, dict[str, int]]:
     try:
         with path.open("rb") as file:
             end = os.fstat(file.fileno()).st_size
-            while file.tell() < end:
+            for _ in range(FIELDS_MAX):
+                if file.tell() >= end:
+                    break
                 number, value = _field(file, end)
                 if number == IR_VERSION and isinstance(value, int):
                     ir_version = value
@@ -48,11 +53,11 @@ def _field(file: BinaryIO, end: int) -> tuple[int, int | bytes | None]:
     """
     key = _varint(file)
     number, kind = key >> 3, key & 7
-    if kind == VARINT:
+    if kind == VARINT and number:
         return number, _varint(file)
     size = {FIXED64: 8, FIXED32: 4}.get(kind)
     size = _varint(file) if kind == BYTES else size
-    if size is None or file.tell() + size > end:
+    if number == 0 or size is None or file.tell() + size > end:
         raise ValueError("no protocol buffer")
     if kind == BYTES and number == OPSETS and size <= OPSET_BYTES_MAX:
         return number, file.read(size)

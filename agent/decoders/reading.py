@@ -5,6 +5,7 @@ Everything here comes from a file that someone else made: sizes are limited and 
 
 import ast
 import json
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ METADATA_CHARS_MAX = 4_000_000
 
 NAME_CHARS_MAX = 128
 """What a record can carry (`shared.records.ShortText`)."""
+
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What a terminal obeys instead of showing, what turns the direction of text, and what is no letter at all: half of a
+surrogate pair, which no record can carry."""
 
 SCORE_SLACK = 0.05
 """How far a quantised sigmoid may lie outside 0 to 1."""
@@ -186,8 +191,13 @@ def class_names(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
 
 def tidy_names(names: Iterable[object]) -> tuple[str, ...]:
     """Names that fit in a record and on one line; `class_<n>` for an empty one."""
-    tidy = (" ".join(str(name).split())[:NAME_CHARS_MAX] for name in names)
+    tidy = (" ".join(plain(str(name)).split())[:NAME_CHARS_MAX] for name in names)
     return tuple(name or f"class_{index}" for index, name in enumerate(tidy))
+
+
+def plain(text: str) -> str:
+    """`text` from a stranger's file for terminals and records: lines become spaces, what cannot be seen becomes `�`."""
+    return _UNSEEN.sub(lambda found: " " if found[0].isspace() else "\ufffd", text)
 
 
 def _class_id(key: object) -> int | None:

@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 import tinyonnx
 
+from agent import onnxheader
 from agent.cli import main
 from agent.onnxheader import versions
 
@@ -171,6 +172,38 @@ def test_the_header_of_a_damaged_file_is_read_as_far_as_it_goes(detector, cut):
     ir_version, opsets = versions(detector)
     assert ir_version in (None, 8)
     assert opsets in ({}, {"": 13})
+
+
+@pytest.mark.parametrize("filler", [b"\0", b"\x08\x01"])
+def test_the_header_of_a_file_of_fields_without_end_is_given_up(detector, monkeypatch, filler):
+    steps = []
+    real = onnxheader._field
+
+    def counted(*arguments):
+        steps.append(1)
+        return real(*arguments)
+
+    monkeypatch.setattr(onnxheader, "_field", counted)
+    detector.write_bytes(detector.read_bytes() + filler * 200_000)
+    assert versions(detector)[1] == {"": 13}
+    assert len(steps) <= onnxheader.FIELDS_MAX
+
+
+def test_what_a_file_says_of_itself_gives_a_terminal_no_orders(tmp_path, capsys):
+    metadata = {"names": r"{0: '\x1b[2J', 1: '\ud800', 2: 'b'}", "task": "detect", "note": "\x1b]0;a title\x07"}
+    path = tinyonnx.save(tmp_path / "m.onnx", {"out": tinyonnx.v8()}, metadata=metadata)
+    shown = inspect(capsys, path)
+    assert "classes       3 from metadata: \ufffd[2J, \ufffd, b" in shown
+    assert all(letter.isprintable() or letter == "\n" for letter in shown)
+
+
+@pytest.mark.parametrize("word", [b"tiny", b"detect"])
+def test_a_file_whose_text_is_no_text_is_told_all_the_same(detector, capsys, word):
+    detector.write_bytes(detector.read_bytes().replace(word, b"\xff" * len(word)))
+    code = main(["inspect", str(detector), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert "cannot be told" in told["description"]
+    assert (code == 1) == bool(told["refused"])
 
 
 @pytest.mark.assets

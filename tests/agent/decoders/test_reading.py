@@ -42,6 +42,21 @@ def test_a_name_that_is_too_long_is_cut():
 
 
 @pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ('["\\ud800red"]', "\ufffdred"),
+        (r"['\ud800red']", "\ufffdred"),
+        (r"['\x1b[2J\x07red']", "\ufffd[2J\ufffdred"),
+        (r"['\u202eder']", "\ufffdder"),
+        ("['mûr \U0001f345 رسیده\u200cتر']", "mûr \U0001f345 رسیده\u200cتر"),
+    ],
+)
+def test_a_name_is_letters_that_a_record_carries_and_no_terminal_obeys(text, name):
+    assert class_names({"names": text}) == (name,)
+    name.encode()
+
+
+@pytest.mark.parametrize(
     ("text", "size"),
     [
         ("[480, 640]", (640, 480)),
