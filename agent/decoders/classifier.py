@@ -1,8 +1,10 @@
 """Classifiers: one output with a number per class, logits or probabilities.
 
-Ultralytics' own (metadata `task: classify`) take RGB from 0 to 1, the shorter side resized to the input. Others
-are taken to be trained like torchvision's reference on ImageNet: shorter side to 256 for an input of 224, the centre,
-RGB with ImageNet's mean and deviation. A grey input takes the whole picture, 0 to 1.
+Ultralytics' own (metadata `task: classify`) take RGB from 0 to 1, the shorter side resized to the input. Others are
+taken to be trained like torchvision's reference on ImageNet: shorter side to 256 for an input of 224, the centre, RGB
+with ImageNet's mean and deviation. With channels last, as TensorFlow has them, colours go from -1 to 1, as
+`preprocess_input` of Keras makes them for MobileNet, Inception, Xception and others; Keras' EfficientNet and
+MobileNetV3 scale within the graph, which nothing tells. A grey input takes the whole picture, 0 to 1.
 """
 
 from collections.abc import Sequence
@@ -17,6 +19,9 @@ from agent.decoders.reading import IMAGENET_DEVIATION, IMAGENET_MEAN, ImageInput
 
 CROP = 224 / 256
 """Side of the crop as a share of the resized shorter side, on ImageNet."""
+
+MIDDLE = 127.5
+"""Grey value that TensorFlow's models take as 0, and its distance from black and white."""
 
 SUM_SLACK = 0.1
 """How far from 1 a quantised softmax may add up to."""
@@ -95,6 +100,8 @@ def _preparation(image: ImageInput, *, ultralytics: bool) -> Preparation:
     scale: tuple[float, ...] = (1.0 if image.dtype == "uint8" else 1 / 255,) * 3
     if image.dtype != "uint8" and not grey and not ultralytics:
         mean, scale = IMAGENET_MEAN, tuple(1 / deviation for deviation in IMAGENET_DEVIATION)
+        if image.layout == "nhwc":
+            mean, scale = (MIDDLE,) * 3, (1 / MIDDLE,) * 3
     side = min(image.width, image.height)
     return Preparation(
         image.width,

@@ -37,7 +37,7 @@ class SsdSoftmax:
     def claim(cls, graph: Graph) -> str | None:
         """By scores that add up to 1 for each box."""
         places = _places(graph)
-        if places is None or not _fits(graph, places[0]):
+        if places is None or not _fits(graph, places[0]) or not _are_corners(graph, places[1]):
             return None
         count, names = graph.outputs[places[0]].shape[2], class_names(graph.metadata)
         if (count == FACE_CLASSES) is not cls.faces or (names and len(names) != count - 1):
@@ -90,6 +90,12 @@ def _places(graph: Graph) -> tuple[int, int] | None:
     shape = graph.outputs[scores].shape
     fits = shape[0] == 1 and shape[2] >= FACE_CLASSES and graph.outputs[boxes[0]].shape == (*shape[:2], BOX)
     return (scores, boxes[0]) if fits else None
+
+
+def _are_corners(graph: Graph, place: int) -> bool:
+    """Whether the boxes of the sample end after they begin: an export without its last steps has offsets instead."""
+    boxes = graph.sample[place].astype(np.float32)
+    return bool((boxes[..., 2:] >= boxes[..., :2]).all())
 
 
 def _fits(graph: Graph, place: int) -> bool:

@@ -5,6 +5,7 @@ are laid out: `ultralytics_rows`.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -37,6 +38,9 @@ from agent.decoders.ultralytics_rows import (
     whole_classes,
 )
 
+SAME = 0.01
+"""How far apart class scores may lie that nothing was learnt for."""
+
 
 def preparation_of(graph: Graph) -> Preparation:
     """RGB, 0 to 1, in the middle of grey 114; a uint8 input is taken to scale by itself.
@@ -50,7 +54,12 @@ def preparation_of(graph: Graph) -> Preparation:
 
 
 class V5:
-    """YOLOv5: [1, rows, 5 + classes], a row being centre x, y, width, height, objectness, class scores."""
+    """YOLOv5: [1, rows, 5 + classes], a row being centre x, y, width, height, objectness, class scores.
+
+    Exports before v6.2, and those of YOLOv7, give the maps that the rows were made of, too; they are not read. A YOLOv7
+    of one class never trains its class score, and leaves it out (`utils/general.py`, `non_max_suppression`): so does
+    this where nothing else than YOLOv5 wrote the file, which it says, and where that score is the same everywhere.
+    """
 
     family: ClassVar[str] = "ultralytics-v5"
     task: ClassVar[Task] = "detect"
@@ -58,6 +67,7 @@ class V5:
     @classmethod
     def claim(cls, graph: Graph) -> str | None:
         """By three rows per cell of the grid."""
+        graph, _ = _without_maps(graph)
         shape = only_output(graph, 3)
         names = class_names(graph.metadata)
         if shape is None or shape[2] < BOX + 2 or (names and len(names) != shape[2] - BOX - 1):
@@ -68,6 +78,7 @@ class V5:
         return f"{shape[1]} rows are three for each cell of strides {_listed(strides)}, with objectness"
 
     def __init__(self, graph: Graph) -> None:
+        graph, self._place = _without_maps(graph)
         shape = only_output(graph, 3)
         if shape is None or shape[2] < BOX + 2:
             raise ValueError("YOLOv5 has one output [1, rows, 5 + classes]")
@@ -77,10 +88,14 @@ class V5:
         self._classes = shape[2] - BOX - 1
         self.class_count: int | None = self._classes
         self._shape = shape
+        self._objectness_alone = _is_untrained(graph, shape)
 
     def decode(self, outputs: Sequence[Array], placement: Placement, thresholds: Thresholds) -> Found:
         """Score is objectness times the best class's; one label a row."""
-        rows = from_anchored(single(outputs, self._shape)[0], self._classes, thresholds.score)
+        values = single(outputs[self._place :], self._shape)[0]
+        if self._objectness_alone:
+            values = np.concatenate((values[:, : BOX + 1], np.ones((len(values), 1), np.float32)), axis=1)
+        rows = from_anchored(values, self._classes, thresholds.score)
         return select(rows.boxes, rows.scores, rows.class_ids, placement, thresholds)
 
 
@@ -161,6 +176,27 @@ class EndToEnd:
         rows = from_selected(single(outputs, (1, None, ROW))[0], self.class_count, thresholds.score)
         kept = keep(rows, "selected", thresholds)
         return in_picture(kept.boxes, kept.scores, kept.class_ids, placement)
+
+
+def _without_maps(graph: Graph) -> tuple[Graph, int]:
+    """`graph` with its rows as the only output, and where they are, if all others are maps [1, 3, rows, columns, n]."""
+    rows = [place for place, port in enumerate(graph.outputs) if len(port.shape) == 3]  # noqa: PLR2004  # not a map
+    if len(rows) != 1:
+        return graph, 0
+    place = rows[0]
+    width = graph.outputs[place].shape[2]
+    maps = [port.shape for port in graph.outputs if port is not graph.outputs[place]]
+    if not all(len(shape) == 5 and shape[:2] == (1, V5_ANCHORS) and shape[4] == width for shape in maps):  # noqa: PLR2004
+        return graph, 0
+    return replace(graph, outputs=(graph.outputs[place],), sample=graph.sample[place : place + 1]), place
+
+
+def _is_untrained(graph: Graph, shape: Sequence[int]) -> bool:
+    """Whether there is one class, whose score is about the same in all rows of the sample, and YOLOv5 left no word."""
+    rows = sample_of(graph, shape)
+    if rows is None or shape[2] != BOX + 2 or "stride" in graph.metadata:
+        return False
+    return float(np.ptp(rows[:, BOX + 1].astype(np.float32))) <= SAME
 
 
 def _only_boxes(graph: Graph) -> None:

@@ -62,6 +62,13 @@ def test_imagenet_is_the_default():
     assert (0 - want.mean[0]) * want.scale[0] == pytest.approx(-0.485 / 0.229)
 
 
+def test_channels_last_are_scaled_as_tensorflow_does():
+    """From -1 to 1."""
+    want = Classifier(graph((1, 10), shape=(1, 224, 224, 3))).preparation
+    assert (want.fit, want.resize_to, want.colour, want.layout) == ("crop_center", 256, "rgb", "nhwc")
+    assert [(grey - want.mean[0]) * want.scale[0] for grey in (0, 255)] == pytest.approx([-1, 1])
+
+
 def test_ultralytics_classifiers_take_0_to_1():
     want = Classifier(graph((1, 10), size=(224, 224), metadata={"task": "classify"})).preparation
     assert (want.resize_to, want.mean, want.scale[0]) == (224, (0, 0, 0), 1 / 255)

@@ -61,3 +61,10 @@ def test_another_shape_or_nan_is_refused_when_it_comes(outputs_of):
         decoder.decode([values["scores"]], PLAIN, Thresholds())
     with pytest.raises(ValueError, match="NaN"):
         decoder.decode([np.full_like(array, np.nan) for array in values.values()], PLAIN, Thresholds())
+
+
+def test_an_export_without_its_last_steps_is_not_claimed(outputs_of):
+    """Its boxes are offsets from prepared ones."""
+    values = outputs()
+    values["boxes"][0, 7] = (0.5, 0.5, -0.5, 0.1)
+    assert UltraFace.claim(outputs_of(**values)) is None

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.decoders import Thresholds
+from agent.decoders.choose import choose
 from agent.decoders.ultralytics import V5, V8, EndToEnd
 
 ULTRALYTICS = {"author": "Ultralytics", "task": "detect", "names": NAMES, "stride": "32"}
@@ -43,6 +44,29 @@ def found(decoder, values, placement=PLAIN, **thresholds):
 def test_v5_score_is_objectness_times_the_best_class():
     rows = v5_rows((32, 28, 32, 24, 0.8, 0.1, 0.5, 0.2))
     assert found(V5(graph((1, 252, 8))), rows, score=0.3) == [(1, 0.4, [16, 16, 48, 40])]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_v5_rows_are_read_beside_the_maps_that_they_were_made_of(outputs_of, first):
+    """As YOLOv5 before v6.2 and YOLOv7 export them."""
+    maps = {f"map_{side}": np.full((1, 3, side, side, 8), 9, np.float32) for side in (8, 4, 2)}
+    rows = {"output": v5_rows((32, 28, 32, 24, 0.8, 0.1, 0.5, 0.2))}
+    outputs = rows | maps if first else maps | rows
+    decoder, _ = choose(outputs_of(**outputs))
+    seen = decoder.decode(list(outputs.values()), PLAIN, Thresholds())
+    assert (decoder.family, seen.class_ids.tolist(), seen.boxes.tolist()) == ("ultralytics-v5", [1], [[16, 16, 48, 40]])
+
+
+@pytest.mark.parametrize(
+    ("spread", "metadata", "score"), [(0, {}, 0.8), (0, {"stride": "32", "names": "['a']"}, 0.4), (0.2, {}, 0.4)]
+)
+def test_v5_a_class_score_that_nothing_was_learnt_for_is_left_out(spread, metadata, score):
+    """YOLOv7 does not train the score of an only class; YOLOv5, which writes metadata, multiplies it all the same."""
+    sample = np.full((1, 252, 6), 0.5, np.float32)
+    sample[0, 0, 5] += spread
+    values = np.zeros((1, 252, 6), np.float32)
+    values[0, 0] = (32, 28, 32, 24, 0.8, 0.5)
+    assert found(V5(graph(sample, metadata=metadata)), values) == [(0, score, [16, 16, 48, 40])]
 
 
 def test_v5_a_row_has_one_label():
