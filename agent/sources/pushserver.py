@@ -130,7 +130,7 @@ class _Predict:
         if self._allowed is None:
             return None
         scheme, _, token = asked.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self._allowed(token.strip().encode("utf-8", "replace")):
+        if scheme.lower() == "bearer" and self._allowed(token.strip().encode("latin-1")):  # as WSGI read it
             return None
         return problem(401, "send the token as the header 'Authorization: Bearer …'")
 

@@ -383,6 +383,15 @@ def test_a_token_is_asked_for_and_never_logged(tmp_path, caplog):
     assert TOKEN not in caplog.text
 
 
+def test_a_token_of_any_letters_is_compared_by_its_bytes(tmp_path):
+    token = "ein-Schlüssel-für-Grün"  # noqa: S105  # of this test
+    (tmp_path / FILE).write_text(f"{token}\n", encoding="utf-8")
+    with Pushed(tmp_path, free_port(), token_file=FILE) as pushed:
+        as_sent = f"Bearer {token}".encode().decode("latin-1")  # which is how http.client writes a header's bytes
+        assert pushed.push(png(1), Authorization=as_sent)[0] == 200
+        assert pushed.push(png(1), Authorization=f"{as_sent}ü")[0] == 401
+
+
 def test_each_request_is_one_line(pushed, caplog):
     caplog.set_level("INFO")
     pushed.answer = lambda frame: {"frame": frame.number, "model": {"name": "m"}, "classes": [{"class": "bus"}]}
