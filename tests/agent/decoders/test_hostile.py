@@ -43,6 +43,9 @@ GRAPHS = {
     "yolo-nas": of((1, 1), (1, 5, 4), (1, 5), (1, 5)),
     "damo-yolo": of((1, 84, 3), (1, 84, 4)),
     "yolov3-keras": of((1, 9, 4), (1, 3, 9), (5, 3), beside=["image_shape"]),
+    "yolov2-tiny": of((1, 40, 2, 2)),
+    "yolov4": of((1, 9, 1, 4), (1, 9, 3), names=["boxes", "confs"]),
+    "yolov4-maps": of((1, 8, 8, 3, 8), (1, 4, 4, 3, 8), (1, 2, 2, 3, 8)),
     "nanodet": of((1, 85, 35)),
     "fastestdet": of((1, 8, 4, 4)),
     "yunet": of(
