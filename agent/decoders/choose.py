@@ -30,6 +30,8 @@ def choose(graph: Graph, name: str | None = None) -> tuple[Decoder, str]:
     if name is not None:
         return _named(graph, name), "the configuration says so"
     claims = {family: why for family in DECODERS if (why := _class(family).claim(graph))}
+    if not claims and task not in ("detect", "classify"):
+        raise Unclear(f"it is a model for the task {task!r}, but not as Vigie knows them ({describe(graph)})")
     if not claims:
         raise Unclear(
             f"its family is not known from what the file says ({describe(graph)}); if it is one of {_list(DECODERS)}, "

@@ -68,7 +68,7 @@ class V5:
     def claim(cls, graph: Graph) -> str | None:
         """By three rows per cell of the grid."""
         graph, _ = _without_maps(graph)
-        shape = only_output(graph, 3)
+        shape = only_output(graph, 3) if _task(graph) == "detect" else None
         names = class_names(graph.metadata)
         if shape is None or shape[2] < BOX + 2 or (names and len(names) != shape[2] - BOX - 1):
             return None
@@ -108,7 +108,7 @@ class V8:
     @classmethod
     def claim(cls, graph: Graph) -> str | None:
         """By metadata with as many names, or by one column per cell of the grid."""
-        shape = only_output(graph, 3)
+        shape = only_output(graph, 3) if _task(graph) == "detect" else None
         names = class_names(graph.metadata)
         if shape is None or shape[1] < BOX + 1 or (names and len(names) != shape[1] - BOX):
             return None
@@ -146,7 +146,7 @@ class EndToEnd:
     @classmethod
     def claim(cls, graph: Graph) -> str | None:
         """By what the exporter says, or by rows of six with whole class ids, best first."""
-        shape = only_output(graph, 3)
+        shape = only_output(graph, 3) if _task(graph) == "detect" else None
         if shape is None or shape[2] != ROW or not whole_classes(graph, shape):
             return None
         arguments = literal(graph.metadata.get("args"))
@@ -199,11 +199,15 @@ def _is_untrained(graph: Graph, shape: Sequence[int]) -> bool:
     return float(np.ptp(rows[:, BOX + 1].astype(np.float32))) <= SAME
 
 
+def _task(graph: Graph) -> str:
+    """What the file says that it does."""
+    return graph.metadata.get("task", "detect")
+
+
 def _only_boxes(graph: Graph) -> None:
     """Raise ValueError for a model of another task, whose rows hold more than this family reads."""
-    task = graph.metadata.get("task", "detect")
-    if task != "detect":
-        raise ValueError(f"its metadata says {task!r}, which is another family's")
+    if _task(graph) != "detect":
+        raise ValueError(f"its metadata says {_task(graph)!r}, which is another family's")
 
 
 def _best_first(graph: Graph, shape: Sequence[int]) -> bool:

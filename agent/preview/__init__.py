@@ -5,6 +5,7 @@ After `--minutes` it ends by itself, and whoever has not the token of its addres
 """
 
 import argparse
+import contextlib
 import ipaddress
 import secrets
 import signal
@@ -169,4 +170,5 @@ def _complain(what: str) -> int:
 
 
 def _say(what: str) -> None:
-    print(what, flush=True)  # noqa: T201  # a command's answer
+    with contextlib.suppress(BrokenPipeError):  # who started it may have read enough
+        print(what, flush=True)  # noqa: T201  # a command's answer

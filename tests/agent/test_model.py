@@ -69,8 +69,15 @@ def test_a_model_with_its_own_selection_has_no_iou(tmp_path):
     assert Model.load(path).iou is None
 
 
+def of_two_families():
+    """For 64x64: 84 rows that a YOLOX with one class could give, or a model that ends in its own selection."""
+    rows = np.tile(np.array([0, 0, 1, 1, 0.5, 1], np.float32), (84, 1))
+    rows[:, 4] = np.linspace(0.9, 0.1, 84)
+    return rows[None]
+
+
 def test_the_configuration_can_name_the_family(tmp_path):
-    path = tinyonnx.save(tmp_path / "m.onnx", {"out": np.zeros((1, 84, 6), np.float32)})
+    path = tinyonnx.save(tmp_path / "m.onnx", {"out": of_two_families()})
     with pytest.raises(ModelError, match="not clear"):
         Model.load(path)
     assert Model.load(path, decoder="yolox").family == "yolox"
@@ -251,11 +258,15 @@ def write_unknown(path):
 
 
 def write_ambiguous(path):
-    tinyonnx.save(path, {"out": np.zeros((1, 84, 6), np.float32)})
+    tinyonnx.save(path, {"out": of_two_families()})
 
 
 def write_poses(path):
     tinyonnx.save(path, {"out": tinyonnx.v8()}, metadata={"task": "pose"})
+
+
+def write_turned_boxes(path):
+    tinyonnx.save(path, {"out": tinyonnx.v8()}, metadata={"task": "obb"})
 
 
 @pytest.mark.parametrize(
@@ -298,7 +309,17 @@ def write_poses(path):
         ),
         (
             write_poses,
-            "it is a model for the task 'pose', which Vigie does not decode yet; it does detect, classify",
+            (
+                "it is a model for the task 'pose', but not as Vigie knows them (input images [1, 3, 64, 64], "
+                "output out [1, 7, 84])"
+            ),
+        ),
+        (
+            write_turned_boxes,
+            (
+                "it is a model for the task 'obb', which Vigie does not decode yet; it does "
+                "detect, segment, pose, classify"
+            ),
         ),
     ],
     ids=lambda value: getattr(value, "__name__", "-"),

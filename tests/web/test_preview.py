@@ -60,7 +60,7 @@ def test_the_page_shows_a_live_picture_on_a_phone(chrome, url, scheme):
     assert text("name") == "roof"
     assert text("seen") == "grey 0.90"
     assert text("size") == "640 × 480 pixels"  # noqa: RUF001  # as people write it
-    assert text("left").startswith("ends in 9:")
+    wait_for(lambda: text("left").startswith("ends in 9:"), "the time that is left")
     assert not chrome.find_element(By.ID, "say").is_displayed()
     assert chrome.execute_script("return document.documentElement.scrollWidth") <= 390
     if folder := os.environ.get("VIGIE_SCREENSHOTS"):

@@ -108,7 +108,7 @@ def test_an_area_lies_within_its_box_whatever_the_weights(outputs_of):
 
 
 def test_another_number_of_names_is_not_claimed(outputs_of):
-    with pytest.raises(Unclear, match="not known"):
+    with pytest.raises(Unclear, match="not as Vigie knows them"):
         choose(outputs_of(metadata={"names": "['a']", "task": "segment"}, **EACH["columns"]))
 
 
