@@ -11,12 +11,14 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from flask import Flask, Request, Response, g, request
 from waitress import wasyncore
+from waitress.buffers import OverflowableBuffer
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
 from waitress.server import create_server
 from waitress.task import ErrorTask
 from werkzeug.exceptions import HTTPException, NotFound
@@ -69,10 +71,10 @@ class PushServer:
     ) -> None:
         self._sockets: dict[int, Any] = {}  # waitress's own map of what it listens to
         self._stopping = threading.Event()
-        app = _application(_Predict(desk, bytes_max, pixels_max, allowed))
+        predict = _Predict(desk, bytes_max, pixels_max, allowed)
         logging.getLogger("waitress").setLevel(logging.ERROR)  # "task queue depth" is no news: requests do wait
         server: Any = create_server(  # a union, of which one address gives one half
-            app,
+            _application(predict),
             map=self._sockets,
             host=host,
             port=port,
@@ -84,7 +86,8 @@ class PushServer:
             inbuf_overflow=bytes_max + _FORM_BYTES + 1,  # in memory, never in a file on the device's card
             ident="vigie",
         )
-        cast("Any", server).channel_class = type("Channel", (HTTPChannel,), {"error_task_class": _error_task(desk)})
+        own = {"error_task_class": _error_task(desk), "parser_class": _parser(predict.welcomes)}
+        server.channel_class = type("Channel", (HTTPChannel,), own)
         self._thread = threading.Thread(target=self._run, name="push", daemon=True)
         self._thread.start()
 
@@ -123,16 +126,16 @@ class _Predict:
 
     def __call__(self, asked: Request) -> Reply:
         """The answer to `POST /predict`."""
-        return self._unwelcome(asked) or self._answer(asked)
+        if not self.welcomes(asked.headers.get("Authorization", "")):
+            return problem(401, "send the token as the header 'Authorization: Bearer …'")
+        return self._answer(asked)
 
-    def _unwelcome(self, asked: Request) -> Reply | None:
-        """Why this request may not ask, if so."""
-        if self._allowed is None:
-            return None
-        scheme, _, token = asked.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self._allowed(token.strip().encode("latin-1")):  # as WSGI read it
-            return None
-        return problem(401, "send the token as the header 'Authorization: Bearer …'")
+    def welcomes(self, authorization: str) -> bool:
+        """Whether a request with this header, as WSGI reads it, may ask."""
+        scheme, _, token = authorization.partition(" ")
+        return self._allowed is None or (
+            scheme.lower() == "bearer" and self._allowed(token.strip().encode("latin-1", "replace"))
+        )
 
     def _answer(self, asked: Request) -> Reply:
         data = _picture(asked)
@@ -245,6 +248,26 @@ def _tell(id_: str, reply: Reply, took_ms: float) -> None:
     what = told.get("error", f"{model}: {words or 'nothing'}")
     line = " ".join(f"request {id_}: {reply.status} in {took_ms:.1f} ms{where}: {what}".split())
     _log.info("%s", line[:500])
+
+
+class _Nowhere(OverflowableBuffer):
+    """Where the body of a request goes that nobody will read."""
+
+    def append(self, _: bytes) -> None:
+        """Let it go."""
+
+
+def _parser(welcomes: Callable[[str], bool]) -> type[HTTPRequestParser]:
+    """What reads requests, and keeps no body of one that may not ask: who has no token takes no memory."""
+
+    class Parser(HTTPRequestParser):
+        def parse_header(self, header_plus: bytes) -> None:
+            super().parse_header(header_plus)
+            body: Any = self.body_rcv
+            if body is not None and not welcomes(self.headers.get("AUTHORIZATION", "")):
+                body.buf = _Nowhere(0)
+
+    return Parser
 
 
 def _error_task(desk: Desk) -> type[ErrorTask]:

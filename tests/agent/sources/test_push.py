@@ -392,6 +392,35 @@ def test_a_token_of_any_letters_is_compared_by_its_bytes(tmp_path):
         assert pushed.push(png(1), Authorization=f"{as_sent}ü")[0] == 401
 
 
+def test_who_has_no_token_takes_no_memory(tmp_path):
+    (tmp_path / FILE).write_text(f"{TOKEN}\n")
+    size, connections = 10_000_000, []
+    with Pushed(tmp_path, free_port(), token_file=FILE) as pushed, contextlib.ExitStack() as closing:
+        assert pushed.push(png(1), Authorization=f"Bearer {TOKEN}")[0] == 200, "all that it imports is in memory"
+        before = memory_mb(pushed.capture.pid)
+        for number in range(10):
+            connection = http.client.HTTPConnection("127.0.0.1", pushed.port, timeout=WAIT_S)
+            closing.callback(connection.close)
+            connection.putrequest("POST", "/predict")
+            connection.putheader("Content-Type", "image/png")
+            if number % 2:
+                connection.putheader("Content-Length", str(size))
+                connection.endheaders(bytes(size - 1))
+            else:
+                connection.putheader("Transfer-Encoding", "chunked")
+                connection.endheaders(b"%x\r\n" % (size - 1) + bytes(size - 1) + b"\r\n")
+            connections.append(connection)
+        assert pushed.push(png(2), Authorization=f"Bearer {TOKEN}")[0] == 200
+        assert memory_mb(pushed.capture.pid) < before + 40, "of 100 MB that were sent"
+        for number, connection in enumerate(connections):
+            connection.send(b"x" if number % 2 else b"1\r\nx\r\n0\r\n\r\n")
+            assert connection.getresponse().status == 401, "once all of it was sent, so that the answer is read"
+
+
+def memory_mb(pid):
+    return int(Path(f"/proc/{pid}/status").read_text().partition("RssAnon:")[2].split()[0]) / 1000
+
+
 def test_each_request_is_one_line(pushed, caplog):
     caplog.set_level("INFO")
     pushed.answer = lambda frame: {"frame": frame.number, "model": {"name": "m"}, "classes": [{"class": "bus"}]}
