@@ -197,6 +197,7 @@ DECODERS = {
     "ultralytics-pose": "agent.decoders.ultralytics_pose:Pose",
     "yolox": "agent.decoders.yolox:Yolox",
     "yolox-nms": "agent.decoders.yolox_nms:YoloxNms",
+    "freeyolo": "agent.decoders.freeyolo:FreeYolo",
     "rtmdet": "agent.decoders.yolox_nms:RtmDet",
     "yolov6": "agent.decoders.yolov6:Yolov6",
     "yolov7-nms": "agent.decoders.yolov7_nms:Yolov7Nms",

@@ -26,6 +26,9 @@ from agent.decoders.reading import (
 )
 
 STRIDES = (8, 16, 32)
+MIDDLE_MIN = 0.15
+"""Around what offsets lie at least on an empty picture: about 0.5 as trained, about 0 for FreeYOLO."""
+
 BOX = 4
 """Numbers that a box takes in a row."""
 
@@ -38,20 +41,9 @@ class Yolox:
 
     @classmethod
     def claim(cls, graph: Graph) -> str | None:
-        """By one row per cell of the grid, with an objectness."""
-        shape = only_output(graph, 3)
-        names = class_names(graph.metadata)
-        if shape is None or shape[2] < BOX + 2 or (names and len(names) != shape[2] - BOX - 1):
-            return None
-        image = image_input(graph)
-        if shape[1] != cells(image.width, image.height, STRIDES) or from_ultralytics(graph.metadata):
-            return None
-        if says_nothing(graph, shape[2]):
-            return None
-        if graph.sample and (not are_scores(graph.sample[0][0, :, BOX:]) or holds_ones(graph)):
-            return None
-        unit = ", boxes in pixels" if _holds_pixels(graph) else ""
-        return f"{shape[1]} rows are one for each cell of strides 8, 16, 32, with objectness{unit}"
+        """By one row per cell of the grid, with an objectness, and offsets that are not around 0."""
+        middle = middle_of_offsets(graph)
+        return None if middle is not None and middle < MIDDLE_MIN else claim_rows(graph)
 
     def __init__(self, graph: Graph) -> None:
         shape = only_output(graph, 3)
@@ -95,6 +87,36 @@ class Yolox:
         with np.errstate(over="ignore"):  # infinite sizes are refused where boxes are mapped
             size = np.exp(rows[which, 2:BOX]) * stride
         return np.concatenate(((rows[which, :2] + self._cells[which]) * stride, size), axis=1)
+
+
+def claim_rows(graph: Graph) -> str | None:
+    """Why `graph` has one row per cell with an objectness, in a few words; None when it has not."""
+    shape = only_output(graph, 3)
+    names = class_names(graph.metadata)
+    if shape is None or shape[2] < BOX + 2 or (names and len(names) != shape[2] - BOX - 1):
+        return None
+    image = image_input(graph)
+    if shape[1] != cells(image.width, image.height, STRIDES) or from_ultralytics(graph.metadata):
+        return None
+    if says_nothing(graph, shape[2]):
+        return None
+    if graph.sample and (not are_scores(graph.sample[0][0, :, BOX:]) or holds_ones(graph)):
+        return None
+    unit = ", boxes in pixels" if _holds_pixels(graph) else ""
+    return f"{shape[1]} rows are one for each cell of strides 8, 16, 32, with objectness{unit}"
+
+
+def middle_of_offsets(graph: Graph) -> float | None:
+    """Around what the sample's centres lie within their cells; None without a sample, in pixels, or where it is 0."""
+    shape = only_output(graph, 3)
+    if not graph.sample or shape is None or shape[2] < BOX + 2:
+        return None
+    image = image_input(graph)
+    centres = graph.sample[0][0, :, :2].astype(np.float32)
+    if shape[1] != cells(image.width, image.height, STRIDES) or _holds_pixels(graph):
+        return None
+    medians = np.median(centres, axis=0)
+    return float(medians.mean()) if medians.any() else None
 
 
 def holds_ones(graph: Graph) -> bool:

@@ -38,6 +38,7 @@ GRAPHS = {
     "yolox": of((1, 84, 8)),
     "yolox-nms": of((1, 5, 5), (1, 5), names=["dets", "labels"]),
     "rtmdet": of((1, 5, 5), (1, 5), names=["dets", "labels"]),
+    "freeyolo": of((1, 84, 8)),
     "yolov6": of((1, 84, 8)),
     "yolov7-nms": of((5, 7)),
     "yolo-nas": of((1, 1), (1, 5, 4), (1, 5), (1, 5)),
