@@ -44,6 +44,9 @@ FAMILY_NAMES = {"scrfd": ("face",), "ultraface": ("face",), "yunet": ("face",), 
 SIDE_MAX = 8192
 """A longer side is a mistake, and would take gigabytes."""
 
+RESCALING = b"rescaling"
+"""In the names of nodes that come from a layer of Keras of that kind."""
+
 MODEL_BYTES_MIN = 64
 """A graph with one node takes more."""
 
@@ -184,7 +187,7 @@ class Model:
         _check_file(path)
         try:
             session = open_session(path, settings.runtime)
-            graph = _read_graph(session, settings)
+            graph = replace(_read_graph(session, settings), rescales=_holds(path, RESCALING))
             chosen, why = choose(graph, decoder)
             return cls(path, session, graph, chosen, why, settings)
         except ProviderMissing as error:
@@ -323,7 +326,7 @@ def read_graph(path: Path, size: tuple[int, int] | None = None) -> Graph:
     settings = Settings(None, None, None, None, size, Runtime(), Thresholds(), {}, {})
     _check_file(path)
     try:
-        return _read_graph(open_session(path, settings.runtime), settings)
+        return replace(_read_graph(open_session(path, settings.runtime), settings), rescales=_holds(path, RESCALING))
     except ValueError as error:
         raise ModelError(f"{path}: {error}") from error
 
@@ -447,6 +450,17 @@ def sha256_of(path: Path) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def _holds(path: Path, name: bytes) -> bool:
+    """Whether `name` stands anywhere in the file; in pieces, as for `sha256_of`."""
+    end = b""
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            if name in end + piece:
+                return True
+            end = piece[-len(name) :]
+    return False
 
 
 def _provider_notes(provider: str, requested: str) -> tuple[str, ...]:

@@ -41,12 +41,14 @@ class Graph:
         metadata: The file's own key-value pairs.
         sample: What it gave for an input of zeros, one array per output; empty when it was not run. Shapes alone
             cannot tell a pose model from a detector of more classes: values can.
+        rescales: Whether a layer in it is called `rescaling`, as Keras calls one that takes grey values as they are.
     """
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     metadata: Mapping[str, str]
     sample: tuple[Array, ...] = ()
+    rescales: bool = False
 
 
 @dataclass(frozen=True, slots=True)

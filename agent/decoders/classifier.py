@@ -3,8 +3,8 @@
 Ultralytics' own (metadata `task: classify`) take RGB from 0 to 1, the shorter side resized to the input. Others are
 taken to be trained like torchvision's reference on ImageNet: shorter side to 256 for an input of 224, the centre, RGB
 with ImageNet's mean and deviation. With channels last, as TensorFlow has them, colours go from -1 to 1, as
-`preprocess_input` of Keras makes them for MobileNet, Inception, Xception and others; Keras' EfficientNet and
-MobileNetV3 scale within the graph, which nothing tells. A grey input takes the whole picture, 0 to 1.
+`preprocess_input` of Keras makes them for MobileNet, Inception, Xception and others; where a layer is called
+`rescaling`, as in Keras' EfficientNet and MobileNetV3, from 0 to 255. A grey input takes the whole picture, 0 to 1.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ class Classifier:
         count = _classes(graph)
         if count is None:
             raise ValueError("a classifier has one output [1, classes] with at least 2 classes")
-        self.preparation = _preparation(image_input(graph), ultralytics=_is_ultralytics(graph))
+        self.preparation = _preparation(image_input(graph), ultralytics=_is_ultralytics(graph), rescales=graph.rescales)
         self.suppresses = False
         self.class_count: int | None = count
         self._logits = bool(graph.sample) and not _is_distribution(graph.sample[0].ravel().astype(np.float32))
@@ -93,7 +93,7 @@ def _is_ultralytics(graph: Graph) -> bool:
     return from_ultralytics(graph.metadata) or graph.metadata.get("task") == "classify"
 
 
-def _preparation(image: ImageInput, *, ultralytics: bool) -> Preparation:
+def _preparation(image: ImageInput, *, ultralytics: bool, rescales: bool) -> Preparation:
     """What the picture must look like, by the module's rules; a uint8 input is taken to scale by itself."""
     grey = image.channels == 1
     mean: tuple[float, ...] = (0.0,) * 3
@@ -101,7 +101,7 @@ def _preparation(image: ImageInput, *, ultralytics: bool) -> Preparation:
     if image.dtype != "uint8" and not grey and not ultralytics:
         mean, scale = IMAGENET_MEAN, tuple(1 / deviation for deviation in IMAGENET_DEVIATION)
         if image.layout == "nhwc":
-            mean, scale = (MIDDLE,) * 3, (1 / MIDDLE,) * 3
+            mean, scale = ((0.0,) * 3, (1.0,) * 3) if rescales else ((MIDDLE,) * 3, (1 / MIDDLE,) * 3)
     side = min(image.width, image.height)
     return Preparation(
         image.width,

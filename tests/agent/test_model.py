@@ -412,3 +412,9 @@ def test_the_demos_model_says_everything_itself():
     assert (model.name, model.family, model.task) == ("ripeness", "ultralytics-v8", "detect")
     assert (model.names, model.names_source, model.warnings) == (("green", "turning", "ripe"), "metadata", ())
     assert model.version == model.graph.metadata["version"]
+
+
+@pytest.mark.parametrize(("output", "scale"), [("net/rescaling/mul", 1), ("net/normalization/mul", 1 / 127.5)])
+def test_a_layer_of_keras_that_rescales_is_known_by_its_name(tmp_path, output, scale):
+    path = tinyonnx.save(tmp_path / "keras.onnx", {output: np.zeros((1, 10), np.float32)}, shape=(1, 64, 64, 3))
+    assert Model.load(path).preparation.scale[0] == pytest.approx(scale)

@@ -1,6 +1,7 @@
 """Classifiers, on outputs worked out by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,6 +68,14 @@ def test_channels_last_are_scaled_as_tensorflow_does():
     want = Classifier(graph((1, 10), shape=(1, 224, 224, 3))).preparation
     assert (want.fit, want.resize_to, want.colour, want.layout) == ("crop_center", 256, "rgb", "nhwc")
     assert [(grey - want.mean[0]) * want.scale[0] for grey in (0, 255)] == pytest.approx([-1, 1])
+
+
+def test_a_layer_that_rescales_takes_grey_values_as_they_are():
+    """With channels first nothing in Keras' way is assumed."""
+    scaled = replace(graph((1, 10), shape=(1, 224, 224, 3)), rescales=True)
+    assert (Classifier(scaled).preparation.mean, Classifier(scaled).preparation.scale) == ((0, 0, 0), (1, 1, 1))
+    first = Classifier(replace(graph((1, 10), size=(224, 224)), rescales=True)).preparation
+    assert first.mean[0] == 123.675
 
 
 def test_ultralytics_classifiers_take_0_to_1():
