@@ -36,7 +36,7 @@ def look(path: Path) -> Iterator[Finding]:
     for stream in settings.streams:
         yield from _models(settings, stream, path)
     for stream in settings.streams:
-        yield _camera(stream, path)
+        yield camera(stream, path)
     yield _broker(settings)
     yield _clock()
     yield _disk(settings, path)
@@ -94,11 +94,12 @@ def nodes(settings: Settings, model: Model, path: Path) -> str:
     return ", ".join(f"{count} node(s) on {name}" for name, count in counts.items())
 
 
-def _camera(stream: StreamSettings, path: Path) -> Finding:
+def camera(stream: StreamSettings, path: Path) -> Finding:
+    """Whether a stream's source gives a picture; one that waits for pictures is only asked whether it could."""
     name = f"camera {stream.name}"
     problems: list[str] = []
     source = sources.resolve(stream.source, path.parent).build()
-    if isinstance(source, sources.Patient):
+    if isinstance(source, sources.Patient | sources.Answering):
         try:
             return Finding(name, ok=True, detail=source.probe())
         except sources.Lost as error:

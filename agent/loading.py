@@ -40,7 +40,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "their own (%(default)s)",
     )
     parser.add_argument("--names", type=Path, metavar="FILE", help="class names, one a line, if the model has none")
-    parser.add_argument("--decoder", choices=sorted(DECODERS), help="the model's family, if its file does not say it")
+    parser.add_argument(
+        "--decoder",
+        choices=sorted(DECODERS),
+        metavar="FAMILY",
+        help="the model's family, if its file does not say it: %(choices)s",
+    )
     parser.add_argument("--size", type=_size, metavar="WxH", help="of the model's input, if the file leaves it open")
     parser.add_argument(
         "--prepare",
@@ -48,7 +53,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help=f"prepare pictures otherwise: {', '.join(PreparationSettings.__struct_fields__)}; may come again",
+        help=f"prepare pictures otherwise: {', '.join(PreparationSettings.__struct_fields__)}; a list in "
+        "brackets, mean=[1,2,3]; may come again",
     )
 
 
@@ -118,7 +124,7 @@ def _preparation(text: str) -> tuple[str, Any]:
     try:
         settings = configfile.convert({key: yaml.safe_load(value) if sign else None}, PreparationSettings, "--prepare")
     except (ConfigError, yaml.YAMLError) as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        raise argparse.ArgumentTypeError(str(error).removeprefix("--prepare: ")) from None
     if (checked := getattr(settings, key)) is None:
         raise argparse.ArgumentTypeError(f"must be a key and its value, such as fit=stretch, got {text!r}")
     return key, checked

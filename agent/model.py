@@ -375,7 +375,10 @@ def _read_graph(session: ort.InferenceSession, settings: Settings) -> Graph:
     try:
         sample = tuple(np.asarray(output) for output in session.run(None, {image.name: zeros, **beside(inputs)}))
     except Exception as error:
-        raise ValueError(f"running it on {list(zeros.shape)} zeros failed: {reason(error)}") from error
+        said = next(port.shape for port in session.get_inputs() if port.name == image.name)
+        open_size = not all(isinstance(side, int) for side in said[1:])
+        hint = "; its size is open, but not every size may fit: try multiples of 32" if open_size else ""
+        raise ValueError(f"running it on {list(zeros.shape)} zeros failed: {reason(error)}{hint}") from error
     outputs = tuple(
         Port(port.name, str(values.dtype), values.shape)
         for port, values in zip(session.get_outputs(), sample, strict=True)

@@ -146,10 +146,10 @@ make_user() {
 
 # A new environment takes the old one's place at the end, at once: an upgrade that fails changes nothing.
 install_program() {
-    local extra=agent options=() fresh
+    local extra=agent,push options=() fresh
     fresh="$opt/venv-$(date -u +%Y%m%dT%H%M%S)"
     if jetson; then
-        extra=agent-jetson
+        extra=agent-jetson,push
         options+=(--system-site-packages) # NVIDIA's onnxruntime is used, and never overwritten
     fi
     from="${from:-$here/..}"

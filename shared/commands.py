@@ -75,7 +75,8 @@ def start(program: str, module: str, *, extra: str, python: tuple[int, int]) -> 
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in {"agent", "collector", "shared"}:
             raise
-        sys.stderr.write(f"{program}: is not installed here ({error.name} is missing): pip install 'vigie[{extra}]'\n")
+        how = f"pip install 'vigie[{extra}]', in a checkout '.[{extra}]'"
+        sys.stderr.write(f"{program}: is not installed here ({error.name} is missing): {how}\n")
         return 1
     return code
 

@@ -52,7 +52,12 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401  # argparse has no public
     )
     parser.add_argument("--looks", type=_whole, metavar="N", help="frames at once, 0 for as many as the cores carry")
     parser.add_argument("--broker", metavar="URL", help="to send to; default: a mosquitto of its own, if there is one")
-    parser.add_argument("--decoder", choices=sorted(DECODERS), help="the model's family, if its file does not say it")
+    parser.add_argument(
+        "--decoder",
+        choices=sorted(DECODERS),
+        metavar="FAMILY",
+        help="the model's family, if its file does not say it: %(choices)s",
+    )
     parser.set_defaults(run=run)
 
 

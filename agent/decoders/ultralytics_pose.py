@@ -46,7 +46,7 @@ class Pose:
         if said is None and not (classes in (1, None) and _like_keypoints(graph, layout, shape)):
             return None
         count, each = said or COCO_POINTS
-        return f"its output is {layout} boxes with {count} keypoints of {each} numbers each"
+        return f"its output is boxes ({layout}) with {count} keypoints of {each} numbers each"
 
     def __init__(self, graph: Graph) -> None:
         said = points_of(graph.metadata) or _usual(graph)

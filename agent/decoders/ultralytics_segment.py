@@ -43,7 +43,7 @@ class Segment:
             span = slice(BOX, BEFORE[layout] + classes)
             if not scores_from(graph, shape, span, axis=0 if layout == "columns" else 1):
                 return None
-        return f"its outputs are {layout} boxes with {protos[1]} mask coefficients each, and as many prototypes"
+        return f"its outputs are boxes ({layout}) with {protos[1]} mask coefficients each, and as many prototypes"
 
     def __init__(self, graph: Graph) -> None:
         found = _read(graph)

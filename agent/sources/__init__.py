@@ -145,6 +145,10 @@ class Answering(FrameSource, Protocol):
         """Requests that were answered since the last call, per HTTP status."""
         ...
 
+    def probe(self) -> str:
+        """Called by `vigie-agent check`, which waits for no picture: whether one could come. Raises `Lost`."""
+        ...
+
 
 @runtime_checkable
 class Patient(FrameSource, Protocol):

@@ -114,7 +114,7 @@ class Folder:
         """How many pictures are there, without reading any."""
         self._reach()
         count = len(self._look())
-        return f"{self._folder} is there, with {count} picture{'' if count == 1 else 's'}; nothing was read yet"
+        return f"{self._folder} is there, with {count} picture{'' if count == 1 else 's'}; check reads none"
 
     def grab(self) -> bool:
         """Go to the next picture, when there is one; what was read before is done with.

@@ -9,6 +9,7 @@ import contextlib
 import hmac
 import ipaddress
 import os
+import socket
 import threading
 from collections import Counter, deque
 from importlib.util import find_spec
@@ -238,9 +239,7 @@ class Push:
                 allowed=None if token is None else lambda given: hmac.compare_digest(given, token),
             )
         except OSError as error:
-            where = f"{self.host}:{self.port}"
-            way_out = "end the program that listens there, or name another port"
-            raise Lost(f"cannot listen on {where}: {error.strerror}; {way_out}") from error
+            raise self._deaf(error) from error
         return self
 
     def __exit__(
@@ -251,6 +250,24 @@ class Push:
         if self._server is not None:
             self._server.close()
             self._server = None
+
+    def probe(self) -> str:
+        """Whether it could listen; raises `Lost` as opening does."""
+        if self._options.token_file:
+            _token(Path(self._options.token_file))
+        with socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind((self.host, self.port))
+            except OSError as error:
+                raise self._deaf(error) from error
+        said = f"{self.host}:{self.port} is free to listen on"
+        return f"{said}; {self.advice()}" if self.advice() else said
+
+    def _deaf(self, error: OSError) -> Lost:
+        """Why it cannot listen, and what to do."""
+        way_out = "end the program that listens there, or name another port"
+        return Lost(f"cannot listen on {self.host}:{self.port}: {error.strerror}; {way_out}")
 
     def advice(self) -> str:
         """What to know when anybody on the network may ask."""
@@ -294,7 +311,8 @@ def require_server(who: str) -> None:
     """Raise ValueError, with what to do, when Flask or waitress is not installed."""
     missing = [name for name in ("flask", "waitress") if find_spec(name) is None]
     if missing:
-        raise ValueError(f"'{who}' needs {' and '.join(missing)}: pip install 'vigie[agent,push]'")
+        how = "pip install 'vigie[agent,push]', in a checkout '.[agent,push]'"
+        raise ValueError(f"'{who}' needs {' and '.join(missing)}: {how}")
 
 
 def _address(target: str) -> tuple[str, int]:

@@ -23,6 +23,9 @@ STARTING_NS = 20 * SECOND_NS
 SLOW_FPS = 1 / 15
 """Below this rate, a minute without a frame says nothing."""
 
+SENT = ("push: ", "folder: ")
+"""Sources whose pictures somebody sends, as a device tells them: none for hours is no problem."""
+
 LATE_NS = 60 * SECOND_NS
 """A frame that was due so long ago is missing."""
 
@@ -153,7 +156,7 @@ def _sealed_after(stream: Glance, at: str, now_ns: int) -> bool:
 
 
 def _no_frames(device: Glance, stream: Glance, now_ns: int) -> State | None:
-    if stream["frames_per_s"] or _not_yet_due(stream, now_ns):
+    if stream["frames_per_s"] or _is_sent(stream) or _not_yet_due(stream, now_ns):
         return None
     if stream["plan_at"] is not None and now_ns - parse_time(stream["plan_at"], now_ns) < STARTING_NS:
         return State("idle", "Waking", "waking up", stream["plan_at"])
@@ -165,6 +168,17 @@ def _no_frames(device: Glance, stream: Glance, now_ns: int) -> State | None:
         "without frames",
         reason="The device is online, but no frames of this camera arrived in the last minute.",
     )
+
+
+def _is_sent(stream: Glance) -> bool:
+    return (stream["source"] or "").startswith(SENT)
+
+
+def _waiting(_: Glance, stream: Glance, __: int) -> State | None:
+    if stream["frames_per_s"] or not _is_sent(stream):
+        return None
+    reason = "Nobody sent a picture in the last minute; that is no fault."
+    return State("idle", "Waiting", "waiting for pictures", stream["last_sealed"], "last picture", reason)
 
 
 def _not_yet_due(stream: Glance, now_ns: int) -> bool:
@@ -245,5 +259,6 @@ _RULES: tuple[Callable[[Glance, Glance, int], State | None], ...] = (
     _failing,
     _backlog,
     _fallback,
+    _waiting,
 )
 """In order of precedence: a silent device's camera may be lost too, but nobody knows."""

@@ -138,6 +138,17 @@ def test_a_dynamic_size_that_is_too_large_is_refused(tmp_path):
         load_dynamic(tmp_path, {"imgsz": "1000000"})
 
 
+def test_a_dynamic_size_that_the_graph_cannot_take_says_what_to_try(tmp_path):
+    picture = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, "height", "width"])
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, None)
+    only = numpy_helper.from_array(np.zeros((1, 3, 64, 64), np.float32), "only")
+    graph = helper.make_graph([helper.make_node("Add", ["images", "only"], ["out"])], "g", [picture], [out], [only])
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    with pytest.raises(ModelError, match=r"zeros failed: .*; its size is open, .*: try multiples of 32$"):
+        Model.load(path, size=(48, 48))
+
+
 def test_a_dynamic_batch_is_one(tmp_path):
     path = tinyonnx.save(tmp_path / "m.onnx", {"out": tinyonnx.v8()}, shape=("n", 3, 64, 64), metadata={"names": NAMES})
     assert Model.load(path).warnings == ()

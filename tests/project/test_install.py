@@ -95,13 +95,13 @@ def test_a_mistyped_option_says_what_is_wrong(options, sentence, tmp_path):
 def test_a_dry_run_says_everything_and_does_nothing(tmp_path):
     done = install("--root", str(tmp_path / "root"), "--yes", "--dry-run", "--no-jetson")
     assert done.returncode == 0, done.stderr
-    assert f"--only-binary=:all: {ROOT}[agent]" in done.stdout
+    assert f"--only-binary=:all: {ROOT}[agent,push]" in done.stdout
     assert not (tmp_path / "root").exists()
 
 
 def test_on_a_jetson_the_system_s_onnxruntime_is_used_and_never_overwritten(tmp_path):
     done = install("--root", str(tmp_path / "root"), "--yes", "--dry-run", "--jetson")
-    assert f"{ROOT}[agent-jetson]" in done.stdout
+    assert f"{ROOT}[agent-jetson,push]" in done.stdout
     assert "-m venv --system-site-packages" in done.stdout
 
 

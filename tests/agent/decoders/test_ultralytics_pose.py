@@ -40,7 +40,7 @@ EACH = {"columns": columns((*BOX, 0, 0.9, 0.2, *POINTS)), "selected": selected((
 def test_either_layout_is_known_by_its_metadata(layout):
     decoder, why = choose(graph(EACH[layout], metadata=POSE))
     assert (decoder.family, decoder.task, decoder.class_count) == ("ultralytics-pose", "detect", 3)
-    assert why == f"its output is {layout} boxes with 2 keypoints of 3 numbers each"
+    assert why == f"its output is boxes ({layout}) with 2 keypoints of 3 numbers each"
     assert decoder.suppresses == (layout == "columns")
     found = decoder.decode([EACH[layout]], PLAIN, Thresholds())
     assert (found.class_ids.tolist(), found.boxes.tolist()) == ([1], [CORNERS])

@@ -61,7 +61,7 @@ EACH = {
 def test_every_layout_is_known_and_gives_box_class_and_area(outputs_of, layout, metadata):
     decoder, why = choose(outputs_of(metadata=metadata, **EACH[layout]))
     assert (decoder.family, decoder.task) == ("ultralytics-segment", "detect")
-    assert why == f"its outputs are {layout} boxes with 2 mask coefficients each, and as many prototypes"
+    assert why == f"its outputs are boxes ({layout}) with 2 mask coefficients each, and as many prototypes"
     assert decoder.suppresses == (layout != "selected")
     found = decoder.decode(list(EACH[layout].values()), PLAIN, Thresholds())
     assert (found.class_ids.tolist(), found.boxes.tolist()) == ([1], [CORNERS])

@@ -308,6 +308,6 @@ def test_check_counts_and_takes_nothing(folder, tmp_path):
         "site: here\ndevice: pi\nstreams:\n- {name: cam0, model: m.onnx, source: {folder: incoming, then: delete}}\n"
     )
     settings = load(tmp_path / "agent.yaml")
-    found = check._camera(settings.streams[0], tmp_path / "agent.yaml")
-    assert (found.ok, found.detail) == (True, f"{folder} is there, with 1 picture; nothing was read yet")
+    found = check.camera(settings.streams[0], tmp_path / "agent.yaml")
+    assert (found.ok, found.detail) == (True, f"{folder} is there, with 1 picture; check reads none")
     assert [path.name for path in folder.iterdir()] == ["a.png"]

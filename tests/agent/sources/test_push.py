@@ -13,12 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from smallsite import free_port, wait_for
 
+from agent import check
 from agent.capture import Backoff, Capture, Progress
 from agent.clock import Clock
+from agent.config import StreamSettings
 from agent.sources import Lost, push, resolve
 
 FILE = "token"
@@ -360,6 +363,24 @@ def test_a_port_in_use_is_said_and_waited_for(tmp_path):
             wait_for(lambda: [name for name, _ in pushed.events] == ["camera_lost", "camera_back"], "the end of it")
         finally:
             pushed.__exit__()
+
+
+def test_check_waits_for_no_picture(tmp_path):
+    """`vigie-agent check` hears whether the port is free, whether anybody may send, and leaves the port free."""
+    port = free_port()
+    for target, said in ((port, "127.0.0.1:{}"), (f"0.0.0.0:{port}", "0.0.0.0:{}")):
+        stream = StreamSettings(name="cam0", source={"push": target}, model="any.onnx")
+        found = check.camera(stream, tmp_path / "agent.yaml")
+        assert found.ok
+        assert found.detail.startswith(f"{said.format(port)} is free to listen on")
+        assert ("'token_file' asks for a token" in found.detail) is (target != port)
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        found = check.camera(msgspec.structs.replace(stream, source={"push": port}), tmp_path / "agent.yaml")
+        assert not found.ok
+        assert "Address already in use; end the program that listens there" in found.detail
 
 
 def test_a_callers_id_is_kept_when_it_is_a_plain_word(pushed):
