@@ -6,6 +6,7 @@ Answers go to standard output, everything else to standard error.
 import argparse
 import json
 import logging
+import signal
 import statistics
 import sys
 from dataclasses import asdict
@@ -67,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
         return _complain(f"{args.model}: no such file; give the path of an .onnx file")
     if not logging.getLogger().isEnabledFor(logging.DEBUG):
         logging.disable(logging.INFO)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # what was begun is ended, and the temporary folder goes
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         wanted = Wanted(_settings(args), args.pairs, args.seconds, _broker(args.broker))
         result = trial.run(wanted)

@@ -1,14 +1,19 @@
 """`vigie-agent bench`, as a process: its figures agree with each other, and what is wrong is said."""
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import cv2
 import greymodel
 import numpy as np
+import psutil
 import pytest
 from brokers import Broker
 
@@ -111,3 +116,31 @@ def test_what_cannot_be_measured_is_said(model: Path, folder: Path, tmp_path: Pa
     ):
         done = bench(*arguments)
         assert (done.returncode, words in done.stderr, "Traceback" in done.stderr) == (code, True, False), done.stderr
+
+
+def test_asked_to_end_it_leaves_nothing_running(model: Path, folder: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "tmp"
+    kept.mkdir()
+    command = [sys.executable, "-m", "agent", "bench", str(model), str(folder), "--pairs", "50", "--seconds", "20"]
+    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, "TMPDIR": str(kept)}) as bench:
+        try:
+            until = time.monotonic() + 60
+            while not any("agent.benching.child" in words for words in begun(bench.pid).values()):
+                assert time.monotonic() < until, "no agent was begun"
+                time.sleep(0.05)
+            children = list(begun(bench.pid))
+            bench.terminate()
+            assert bench.wait(60) == 128 + signal.SIGTERM
+        finally:
+            bench.kill()
+    assert psutil.wait_procs(children, 10)[1] == []
+    assert list(kept.glob("vigie-bench-*")) == []
+
+
+def begun(pid: int) -> dict[psutil.Process, list[str]]:
+    """What a process began, with the words of each command line."""
+    found = {}
+    for child in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            found[child] = child.cmdline()
+    return found
