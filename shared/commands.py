@@ -7,6 +7,7 @@ import argparse
 import importlib
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -55,9 +56,14 @@ def main(made: argparse.ArgumentParser, argv: list[str] | None) -> int:
     )
     try:
         code: int = args.run(args)
+        sys.stdout.flush()
     except ConfigError as error:
         sys.stderr.write(f"{made.prog}: {error}\n")
         return WRONG
+    except BrokenPipeError:
+        # Whoever read has seen enough. Python would complain when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return code

@@ -1,7 +1,11 @@
 """What someone gets who mistypes, forgets or unplugs something: the exact words."""
 
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import greymodel
@@ -231,6 +235,23 @@ def test_check_prints_a_line_for_each(folder: Path, capsys: pytest.CaptureFixtur
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("ok     config")
     assert any(line.startswith("WRONG  broker") for line in lines)
+
+
+@pytest.mark.parametrize("command", [["config"], ["check", "--config", "agent.yaml"]])
+def test_a_reader_that_has_seen_enough_is_no_error(folder: Path, command: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as deaf:
+        ran = subprocess.run(
+            [sys.executable, "-m", "agent", *command],
+            cwd=folder,
+            stdout=deaf,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (ran.returncode, ran.stderr) == (128 + signal.SIGPIPE, "")
 
 
 def test_check_of_a_wrong_configuration_says_what_run_says(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
