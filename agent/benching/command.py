@@ -200,7 +200,13 @@ def _source(named: str) -> tuple[Settings, StreamSettings]:
     path, name = _parted(named)
     if Path(path).suffix in {".yaml", ".yml"}:
         settings = trial.absolute(config.load(Path(path)), Path(path).parent)
-        return settings, _stream(settings, path, name)
+        stream = _stream(settings, path, name)
+        if {
+            "push",
+            "folder",
+        } & stream.source.keys():  # a watched folder's pictures would be deleted, moved, or passed over
+            raise Broken(f"stream {stream.name} waits for pictures: give a video or a folder of pictures instead")
+        return settings, stream
     if not Path(named).exists():
         raise Broken(f"{named}: no such file; give a video, a folder of pictures, or FILE.yaml:STREAM")
     source: dict[str, object] = {"files": str(Path(named).resolve()), "loop": True}

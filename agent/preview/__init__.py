@@ -125,6 +125,8 @@ def _hindrance(settings: Settings, path: Path, stream: StreamSettings) -> str:
         return str(error)
     if "push" in stream.source:
         return f"stream {stream.name} has no camera: pictures are pushed to it (docs/push.md)"
+    if "folder" in stream.source:
+        return f"stream {stream.name} has no camera, and the pictures in its folder are for the agent"
     outbox = path.parent / Path(settings.state_dir).expanduser() / "outbox.db"
     if outbox_file.in_use(outbox):
         way_out = "end it first (sudo systemctl stop vigie-agent), and start it again afterwards"

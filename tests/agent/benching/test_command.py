@@ -118,6 +118,19 @@ def test_what_cannot_be_measured_is_said(model: Path, folder: Path, tmp_path: Pa
         assert (done.returncode, words in done.stderr, "Traceback" in done.stderr) == (code, True, False), done.stderr
 
 
+def test_pictures_that_wait_for_the_agent_are_left_to_it(model: Path, folder: Path, tmp_path: Path) -> None:
+    waiting = sorted(folder.iterdir())
+    source = f"{{folder: {folder}, then: delete, poll_s: 0.1}}"
+    config = tmp_path / "agent.yaml"
+    config.write_text(f"streams: [{{name: gate, source: {source}, model: {model}}}]\n")
+    done = bench(model, f"{config}:gate", "--pairs", 1)
+    assert (done.returncode, "stream gate waits for pictures" in done.stderr) == (1, True)
+    preview = [sys.executable, "-m", "agent", "preview", "gate", "--config", str(config), "--listen", "127.0.0.1:0"]
+    shown = subprocess.run(preview, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (shown.returncode, "are for the agent" in shown.stderr) == (1, True)
+    assert sorted(folder.iterdir()) == waiting
+
+
 def test_asked_to_end_it_leaves_nothing_running(model: Path, folder: Path, tmp_path: Path) -> None:
     kept = tmp_path / "tmp"
     kept.mkdir()
