@@ -201,10 +201,8 @@ def _source(named: str) -> tuple[Settings, StreamSettings]:
     if Path(path).suffix in {".yaml", ".yml"}:
         settings = trial.absolute(config.load(Path(path)), Path(path).parent)
         stream = _stream(settings, path, name)
-        if {
-            "push",
-            "folder",
-        } & stream.source.keys():  # a watched folder's pictures would be deleted, moved, or passed over
+        # A watched folder's pictures would be deleted, moved, or passed over.
+        if {"push", "folder"} & stream.source.keys():
             raise Broken(f"stream {stream.name} waits for pictures: give a video or a folder of pictures instead")
         return settings, stream
     if not Path(named).exists():
