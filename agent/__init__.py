@@ -17,7 +17,10 @@ drawing         a picture with what was seen in it
 clock           boot time, wall time and how well it is known: the one clock seam
 sources/        where pixels come from: a protocol, and one file each
 capture         a source behind a deadline, in its own process; frame numbers
-capture_child   that process
+frames          frames on their way from there to whoever looks at them
+supervisor      keeps the capture process going: deadlines, attempts, what is told
+captureprocess  that process, seen from the agent
+capture_child   that process, from inside
 timetable       when a stream is to be awake: times of the day
 sun             sunrise and sunset
 duty            what the plan wants of a stream now

@@ -21,10 +21,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent import capture
-from agent.capture import Backoff, Capture, Frame, Progress, _Inbox
+from agent import captureprocess
+from agent.capture import Backoff, Capture, Frame, Progress
 from agent.capture_child import SLOTS_BESIDE, Rate, Settled
 from agent.clock import Clock
+from agent.frames import Inbox
 from agent.quality import Limits
 from agent.sources import resolve
 from agent.sources.synthetic import read_number
@@ -405,7 +406,7 @@ def test_a_camera_that_gives_nothing_but_garbage_is_opened_again(tmp_path):
 
 
 def test_a_leaking_camera_is_opened_again_before_it_takes_the_devices_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(capture, "_WEIGH_S", 0.1)
+    monkeypatch.setattr(captureprocess, "_WEIGH_S", 0.1)
     watched = Watched(scripted(tmp_path, "leak*1000", "frame*3", live=True), most_mb=100).watch()
     assert watched.events() == ["camera_lost", "camera_back", "stream_ended"]
     grown = re.fullmatch(
@@ -460,7 +461,7 @@ def test_no_more_processes_are_begun_beside_those_that_the_kernel_holds(tmp_path
 
 @pytest.mark.parametrize("how", ["cannot be started", "cannot begin"])
 def test_an_agent_that_cannot_begin_capture_processes_says_so_until_it_can(monkeypatch, how):
-    monkeypatch.setattr(capture, "_CHILD", "import sys; sys.exit(9)")
+    monkeypatch.setattr(captureprocess, "_CHILD", "import sys; sys.exit(9)")
     if how == "cannot be started":
         monkeypatch.setattr(sys, "executable", "/no/such/python")
     watched = Watched(synthetic(count=3))
@@ -622,7 +623,7 @@ class Meeting:
     """A supervisor and a consumer in one thread."""
 
     def __init__(self, newest_wins):
-        self.inbox = _Inbox()
+        self.inbox = Inbox()
         self.newest_wins = newest_wins
         self.number = 0
         self.slots: list[Slot] = []
