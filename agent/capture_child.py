@@ -572,16 +572,21 @@ def _capture(start: Start, link: _Link, counter: Counter) -> None:
             if counter.value and not source.live and isinstance(source, Resumable):
                 source.resume(counter.value)
             _Reader(source, start, link, counter).run()
-            ending: Notice = Ended(source.ending()[:REASON_CHARS] if isinstance(source, Ending) else "")
+            ending: Notice = Ended(_reason(source.ending()) if isinstance(source, Ending) else "")
         except _Stopped:
             return
         except Lost as error:
-            ending = Failed(str(error)[:REASON_CHARS])
+            ending = Failed(_reason(str(error)))
         except Exception as error:  # noqa: BLE001  # a user's own source may raise anything; the agent reopens it
-            ending = Failed(f"{type(error).__name__}: {error}"[:REASON_CHARS])
+            ending = Failed(_reason(f"{type(error).__name__}: {error}"))
         # Said before the source is closed: closing may hang, and this process is then killed.
         with contextlib.suppress(_Stopped):
             link.tell(ending)
+
+
+def _reason(text: str) -> str:
+    """What a source said, as text that can be sent: a file's name may hold what no encoding has."""
+    return text.encode("utf-8", "replace").decode()[:REASON_CHARS]
 
 
 def _last_counts(source: Answering, link: _Link) -> None:

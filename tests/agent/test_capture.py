@@ -316,6 +316,7 @@ def test_a_camera_that_blocks_for_ever_is_ended_and_opened_again(tmp_path, scrip
         ("complain", "the capture process ended with code 3 (library: http://***@h refused)"),
         ("lost", "rtsp://***@camera/1 is gone"),
         ("raise", "ZeroDivisionError: a bug in rtsp://***@camera/1"),
+        ("raise-odd", "OSError: no file ?.jpg"),
     ],
 )
 @pytest.mark.parametrize("opening", [False, True])

@@ -71,9 +71,11 @@ def test_the_whole_agent_is_measured_against_the_bare_runtime(model: Path, folde
 
 def test_a_stream_of_a_configuration_is_measured_as_it_is_configured(model: Path, folder: Path, tmp_path: Path) -> None:
     source = {"synthetic": "test", "width": 64, "height": 64}
+    hour = (time.localtime().tm_hour + 12) % 24  # asleep now, which must not matter
+    plan = {"every": "10 min", "between": [f"{hour:02}:00-{hour:02}:01"]}
     streams = [
         {"name": "cam0", "model": "no-such.onnx", "source": {"files": "pictures", "loop": True}},
-        {"name": "cam1", "model": "no-such.onnx", "source": source, "score": 0.95},
+        {"name": "cam1", "model": "no-such.onnx", "source": source, "score": 0.95, **plan},
     ]
     path = tmp_path / "agent.yaml"
     path.write_text(json.dumps({"streams": streams, "threads": 2, "looks": 3}))

@@ -76,6 +76,7 @@ class Scripted:
             "lost": lambda: _raise(Lost("rtsp://admin:s3cret@camera/1 is gone")),
             "unreadable": lambda: _raise(Unreadable("half a picture")),
             "raise": lambda: _raise(ZeroDivisionError("a bug in rtsp://admin:s3cret@camera/1")),
+            "raise-odd": lambda: _raise(OSError("no file \udcff.jpg")),
             "exit": lambda: os._exit(3),
             "complain": lambda: (sys.stderr.write("library: http://u:s3cret@h refused\n"), os._exit(3)),
             "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
