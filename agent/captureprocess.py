@@ -212,6 +212,8 @@ class Child:
             self.process.wait(_REAP_S)
         except subprocess.TimeoutExpired:
             _log.warning("%s: the kernel holds capture process %d; it was left behind", self._stream, self.pid)
+            # Whenever the kernel lets it go, nothing of it is to stay.
+            threading.Thread(target=self.process.wait, name=f"reap-{self.pid}", daemon=True).start()
             return False
         return True
 
