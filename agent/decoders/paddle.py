@@ -11,17 +11,21 @@ tells PP-YOLOE from PP-YOLOE+, nor from PicoDet at 640: all of them claim it, so
 from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
-
 from agent.decoders import Array, Found, Graph, Placement, Preparation, Task, Thresholds
-from agent.decoders.boxes import finite, pick, select, several, single
-from agent.decoders.picodet import ROW, SIDES, beside_picture, is_rows
+from agent.decoders.boxes import several
+from agent.decoders.picodet import (
+    SIDES,
+    beside_picture,
+    boxes_and_scores,
+    decode_cells,
+    decode_rows,
+    is_rows,
+)
 from agent.decoders.reading import (
     IMAGENET_DEVIATION,
     IMAGENET_MEAN,
     Three,
     are_scores,
-    cells,
     class_names,
     colour_input,
     image_input,
@@ -46,7 +50,7 @@ class PpYoloePlus:
     @classmethod
     def claim(cls, graph: Graph) -> str | None:
         """By rows at a size that is not PicoDet's alone, or by boxes and scores of each cell."""
-        if _dense(graph) is not None:
+        if boxes_and_scores(graph, STRIDES) is not None:
             return "its outputs are boxes and scores for each cell of strides 8, 16, 32"
         image = image_input(graph)
         if not is_rows(graph) or beside_picture(graph) != ["scale_factor"] or {image.width, image.height} <= set(SIDES):
@@ -54,7 +58,7 @@ class PpYoloePlus:
         return "it takes a scale factor, and its outputs are rows of class, score and corners, and their number"
 
     def __init__(self, graph: Graph) -> None:
-        self._dense = _dense(graph)
+        self._dense = boxes_and_scores(graph, STRIDES)
         if self._dense is None and not is_rows(graph):
             raise ValueError(
                 f"{self.says} has rows [n, 6] and their number [1], or boxes [1, n, 4] and scores [1, classes, n]"
@@ -74,18 +78,8 @@ class PpYoloePlus:
     def decode(self, outputs: Sequence[Array], placement: Placement, thresholds: Thresholds) -> Found:
         """One label a cell, or a row."""
         if self._dense is not None:
-            values = several(outputs, self._shapes)
-            boxes, scores = (values[place][0] for place in self._dense)
-            best = scores.max(axis=0)
-            good = np.flatnonzero(best >= thresholds.score)
-            return select(boxes[good], best[good], scores[:, good].argmax(axis=0), placement, thresholds)
-        if len(outputs) != 2:  # noqa: PLR2004  # rows and their number
-            raise ValueError(f"the model gave {len(outputs)} outputs, expected 2")
-        rows = single(outputs, (None, ROW))
-        rows = rows[: int(finite(np.asarray(outputs[1], dtype=np.float32)).sum())]
-        class_ids = np.rint(rows[:, 0]).astype(np.int64)
-        known = class_ids >= 0  # a row of class -1 says that there is none
-        return pick(rows[known, 2:], rows[known, 1], class_ids[known], placement, thresholds)
+            return decode_cells(several(outputs, self._shapes), self._dense, placement, thresholds)
+        return decode_rows(outputs, placement, thresholds)
 
 
 class PpYoloe(PpYoloePlus):
@@ -110,17 +104,3 @@ class DetrPaddle(PpYoloePlus):
         if not len(rows) == int(number[0]) >= QUERIES_MIN or not are_scores(rows[:, 1]):
             return None
         return f"it takes its size and a scale factor, and keeps all {len(rows)} queries"
-
-
-def _dense(graph: Graph) -> tuple[int, int] | None:
-    """Where boxes and scores are when there is one of each for every cell; None otherwise."""
-    if len(graph.outputs) != 2 or beside_picture(graph) not in ([], ["scale_factor"]):  # noqa: PLR2004
-        return None
-    image = image_input(graph)
-    count = cells(image.width, image.height, STRIDES)
-    shapes = [port.shape for port in graph.outputs]
-    for boxes, scores in ((0, 1), (1, 0)):
-        fits = len(shapes[scores]) == 3 and shapes[scores][::2] == (1, count)  # noqa: PLR2004
-        if fits and shapes[boxes] == (1, count, BOX) and (not graph.sample or are_scores(graph.sample[scores])):
-            return boxes, scores
-    return None

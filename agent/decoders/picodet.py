@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from agent.decoders import Array, Found, Graph, Placement, Preparation, Task, Thresholds
-from agent.decoders.boxes import finite, pick, select, several, single
+from agent.decoders.boxes import Floats, finite, pick, select, several, single
 from agent.decoders.grids import grid
 from agent.decoders.nanodet import Levels, by_stride, joined, named_plus, pick_cells
 from agent.decoders.reading import (
@@ -49,7 +49,7 @@ class PicoDet:
     @classmethod
     def claim(cls, graph: Graph) -> str | None:
         """By the outputs of one of its exports."""
-        levels, boxes, names = _levels(graph), _boxes(graph), class_names(graph.metadata)
+        levels, boxes, names = _levels(graph), boxes_and_scores(graph, STRIDES), class_names(graph.metadata)
         count = graph.outputs[levels[0][0]].shape[2] if levels else graph.outputs[boxes[1]].shape[1] if boxes else None
         if count is not None and names and len(names) != count:
             return None
@@ -64,7 +64,7 @@ class PicoDet:
         return None
 
     def __init__(self, graph: Graph) -> None:
-        levels, boxes = _levels(graph), _boxes(graph)
+        levels, boxes = _levels(graph), boxes_and_scores(graph, STRIDES)
         if levels is None and boxes is None and not is_rows(graph):
             raise ValueError(
                 "PicoDet has scores and distances of the strides 8, 16, 32, 64, or boxes [1, n, 4] and scores "
@@ -93,18 +93,8 @@ class PicoDet:
             scores, distances = joined(several(outputs, self._shapes), self._levels)
             return pick_cells(scores, distances, self._centres, self._strides, placement, thresholds)
         if self._boxes is not None:
-            values = several(outputs, self._shapes)
-            boxes, scores = values[self._boxes[0]][0], values[self._boxes[1]][0]
-            best = scores.max(axis=0)
-            good = np.flatnonzero(best >= thresholds.score)
-            return select(boxes[good], best[good], scores[:, good].argmax(axis=0), placement, thresholds)
-        if len(outputs) != 2:  # noqa: PLR2004  # rows and their number
-            raise ValueError(f"the model gave {len(outputs)} outputs, expected 2")
-        rows = single(outputs, (None, ROW))
-        rows = rows[: int(finite(np.asarray(outputs[1], dtype=np.float32)).sum())]
-        class_ids = np.rint(rows[:, 0]).astype(np.int64)
-        known = class_ids >= 0  # a row of class -1 says that there is none
-        return pick(rows[known, 2:], rows[known, 1], class_ids[known], placement, thresholds)
+            return decode_cells(several(outputs, self._shapes), self._boxes, placement, thresholds)
+        return decode_rows(outputs, placement, thresholds)
 
 
 def _levels(graph: Graph) -> Levels | None:
@@ -112,18 +102,43 @@ def _levels(graph: Graph) -> Levels | None:
     return None if named_plus(graph) else by_stride(graph, STRIDES)
 
 
-def _boxes(graph: Graph) -> tuple[int, int] | None:
+def boxes_and_scores(graph: Graph, strides: Sequence[int]) -> tuple[int, int] | None:
     """Where boxes and scores are when there is one of each for every cell; None otherwise."""
     if len(graph.outputs) != 2 or beside_picture(graph) not in ([], ["scale_factor"]):  # noqa: PLR2004
         return None
     image = image_input(graph)
-    count = cells(image.width, image.height, STRIDES)
+    count = cells(image.width, image.height, strides)
     shapes = [port.shape for port in graph.outputs]
     for boxes, scores in ((0, 1), (1, 0)):
         fits = len(shapes[scores]) == 3 and shapes[scores][::2] == (1, count)  # noqa: PLR2004
         if fits and shapes[boxes] == (1, count, BOX) and (not graph.sample or are_scores(graph.sample[scores])):
             return boxes, scores
     return None
+
+
+def decode_cells(
+    values: Sequence[Floats], places: tuple[int, int], placement: Placement, thresholds: Thresholds
+) -> Found:
+    """Boxes [1, n, 4] and scores [1, classes, n], at `places` among `values`: one label a cell."""
+    boxes, scores = (values[place][0] for place in places)
+    best = scores.max(axis=0)
+    good = np.flatnonzero(best >= thresholds.score)
+    return select(boxes[good], best[good], scores[:, good].argmax(axis=0), placement, thresholds)
+
+
+def decode_rows(outputs: Sequence[Array], placement: Placement, thresholds: Thresholds) -> Found:
+    """Rows [n, 6] that the graph has selected, and their number.
+
+    Raises:
+        ValueError: The outputs are not finite or not of the expected shape.
+    """
+    if len(outputs) != 2:  # noqa: PLR2004  # rows and their number
+        raise ValueError(f"the model gave {len(outputs)} outputs, expected 2")
+    rows = single(outputs, (None, ROW))
+    rows = rows[: int(finite(np.asarray(outputs[1], dtype=np.float32)).sum())]
+    class_ids = np.rint(rows[:, 0]).astype(np.int64)
+    known = class_ids >= 0  # a row of class -1 says that there is none
+    return pick(rows[known, 2:], rows[known, 1], class_ids[known], placement, thresholds)
 
 
 def is_rows(graph: Graph) -> bool:

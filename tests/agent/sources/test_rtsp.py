@@ -154,7 +154,7 @@ def captured(url, **given):
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_pictures_come_whole_and_in_order(transport):
-    """The server now and then sends its first client nothing for a while: that it is opened again is no fault."""
+    """Before the first picture it may be opened again: now and then nothing comes for a while, and why is not known."""
     numbers: list[int | None] = []
     at_first = 0
     with camera() as there:
