@@ -89,7 +89,7 @@ def test_asleep_at_night_and_awake_in_the_morning(site_with: Callable[[str], Sit
     assert ledger["captured"] == sum(ledger["outcomes"].values()) == sum(ledger["fates"].values())
     assert (ledger["missing"], ledger["outcomes"]["unreadable"], ledger["outcomes"]["unknown"]) == (0, 0, 0)
     stream = ledger["epochs"][0]["streams"]["cam0"]
-    # Each night begins a moment before the capture process has ended: what it gives until then is more than planned.
+    # More than planned was seen once (1.077): frames that come while a night begins, probably.
     assert 0.85 < stream["coverage"] <= 1.2
     assert stream["asleep_s"] > 0
     told = [event["name"] for event in site.get("/api/v1/events?from=-2h")["events"] if event["stream"] == "cam0"]
