@@ -438,7 +438,7 @@ class Ack(Struct, frozen=True):
         lane: `summary`, `detail`, or `snapshot/<stream>`.
         stored: Ranges of batch numbers, both ends included; for snapshots of capture times in ns.
         refused: Numbers that the collector quarantined, with the reason; sending them again would not help.
-        resend: Numbers that the store lacks.
+        resend: Ranges of batch numbers that the store lacks, both ends included: send them again where they are kept.
         now_ns: The collector's wall time.
     """
 
@@ -448,4 +448,4 @@ class Ack(Struct, frozen=True):
     now_ns: WallNs
     stored: tuple[tuple[int, int], ...] = ()
     refused: tuple[tuple[int, Text], ...] = ()
-    resend: tuple[int, ...] = ()
+    resend: tuple[tuple[int, int], ...] = ()

@@ -39,6 +39,9 @@ NO_NONCE = "0" * 16
 
 _FLUSH_PUTS = 16
 _FLUSH_S = 10.0
+_RESEND_MAX = 10_000
+"""Batches that one ack can make due again: the collector asks once more for what is left."""
+
 _STEP = 64
 """Batches that are purged or thinned in one commit."""
 
@@ -449,23 +452,23 @@ class Outbox:
             log.warning("the collector refused %s batch %d of epoch %d: %s", lane, number, epoch, reason)
         return self.acked(epoch, nonce, lane, [(number, number) for number, _ in refusals])
 
-    def resend(self, epoch: int, nonce: str, lane: Lane, numbers: Sequence[int]) -> int:
-        """Make acked batches due again, as far as they are still kept; how many are."""
+    def resend(self, epoch: int, nonce: str, lane: Lane, wanted: Sequence[tuple[int, int]]) -> int:
+        """Make acked batches (ranges, both ends included) due again, as far as they are still kept; how many are."""
         with self._lock:
             known = self._known(epoch, nonce)
             if known is None:
                 return 0
             try:
-                again = [n for n in numbers if self._is_kept(known, lane, n)]
+                again = ranges.of(self._kept(known, lane, wanted))
             except sqlite3.Error as error:
                 self._failed(error)
                 return 0
             state = known.lane(lane)
-            for number in again:
-                state.settled = ranges.removed(state.settled, number)
-                state.waiting += 1
+            for first, last in again:
+                state.settled = ranges.removed(state.settled, first, last)
+                state.waiting += last - first + 1
             self._rows.touch(known)
-            return len(again)
+            return sum(last - first + 1 for first, last in again)
 
     def waiting(self) -> Waiting:
         """How much the collector has not settled."""
@@ -481,8 +484,13 @@ class Outbox:
         known = self._rows.epochs.get(epoch)
         return known if known is not None and known.nonce == nonce else None
 
-    def _is_kept(self, epoch: Epoch, lane: Lane, number: int) -> bool:
-        return ranges.contains(epoch.lane(lane).settled, number) and self._rows.any(epoch, lane, number, number)
+    def _kept(self, epoch: Epoch, lane: Lane, wanted: Sequence[tuple[int, int]]) -> list[int]:
+        """Which of these the collector has had and the disk still has, ascending."""
+        kept: set[int] = set()
+        for first, last in wanted:
+            for had in ranges.within(epoch.lane(lane).settled, first, last):
+                kept.update(self._rows.numbers(epoch, lane, *had, _RESEND_MAX - len(kept)))
+        return sorted(kept)
 
     def _settle(self, epoch: Epoch, lane: Lane, first: int, last: int) -> None:
         if first > last:

@@ -1,7 +1,7 @@
 """Sets of batch numbers as ranges: sorted lists of (first, last), both included, that neither touch nor overlap."""
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 Ranges = list[tuple[int, int]]
 
@@ -16,21 +16,41 @@ def added(ranges: Ranges, first: int, last: int) -> Ranges:
     return [*before, (first, last), *after]
 
 
-def removed(ranges: Ranges, number: int) -> Ranges:
-    """`ranges` without `number`."""
+def removed(ranges: Ranges, first: int, last: int) -> Ranges:
+    """`ranges` without `first` to `last`."""
     left = []
-    for first, last in ranges:
-        if first <= number <= last:
-            left += [r for r in ((first, number - 1), (number + 1, last)) if r[0] <= r[1]]
+    for low, high in ranges:
+        if high < first or low > last:
+            left.append((low, high))
         else:
-            left.append((first, last))
+            left += [r for r in ((low, first - 1), (last + 1, high)) if r[0] <= r[1]]
     return left
+
+
+def of(numbers: Iterable[int]) -> Ranges:
+    """Ascending numbers as ranges."""
+    found: Ranges = []
+    for number in numbers:
+        if found and found[-1][1] == number - 1:
+            found[-1] = (found[-1][0], number)
+        else:
+            found.append((number, number))
+    return found
 
 
 def contains(ranges: Ranges, number: int) -> bool:
     """Whether `number` is in one of them."""
     index = bisect_left(ranges, (number + 1,)) - 1
     return index >= 0 and ranges[index][1] >= number
+
+
+def within(ranges: Ranges, first: int, last: int) -> Iterator[tuple[int, int]]:
+    """What they cover of `first` to `last`."""
+    for low, high in ranges:
+        if low > last:
+            break
+        if high >= first:
+            yield max(low, first), min(high, last)
 
 
 def gaps(ranges: Ranges, first: int, last: int) -> Iterator[tuple[int, int]]:

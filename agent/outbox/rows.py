@@ -224,6 +224,14 @@ class Rows:
         )
         return int(found.fetchone()[0])
 
+    def numbers(self, epoch: Epoch, lane: Lane, first: int, last: int, limit: int) -> list[int]:
+        """Which batches of `first` to `last` are on disk, ascending."""
+        found = self.db.execute(
+            f"SELECT id FROM {lane} WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?",  # noqa: S608  # a Lane, not a text
+            (_key(epoch, first), _key(epoch, last), limit),
+        )
+        return [key % _NUMBERS for (key,) in found.fetchall()]
+
     def any(self, epoch: Epoch, lane: Lane, first: int = 0, last: int = _NUMBERS - 1) -> bool:
         """Whether some batch of `first` to `last` is on disk."""
         found = self.db.execute(

@@ -266,7 +266,7 @@ def test_a_collector_that_lost_its_store_gets_kept_batches_again(device: Device)
         device.detail()
     before = {message.key: message.payload for message in outbox.due(10)}
     outbox.acked(1, outbox.nonce, "detail", [(1, 4)])
-    assert outbox.resend(1, outbox.nonce, "detail", [2, 3, 99]) == 2
+    assert outbox.resend(1, outbox.nonce, "detail", [(2, 3), (90, 99)]) == 2
     again = outbox.due(10)
     assert names(again) == [(1, "detail", 2), (1, "detail", 3)]
     assert all(before[message.key] == message.payload for message in again)
@@ -480,7 +480,7 @@ def test_acked_batches_go_before_any_is_thinned(tmp_path: Path):
                 device.ack(*device.outbox.due(1))
         assert device.events == []
         assert len(device.outbox.due(100_000)) == 100
-        assert device.outbox.resend(1, device.outbox.nonce, "detail", [1]) == 0
+        assert device.outbox.resend(1, device.outbox.nonce, "detail", [(1, 1)]) == 0
         assert device.outbox.waiting().bytes < 5_000_000
 
 
@@ -493,13 +493,13 @@ def test_acked_batches_go_when_their_time_is_over_and_the_file_shrinks(tmp_path:
             device.detail(heavy=True)
         outbox = device.outbox
         outbox.acked(1, outbox.nonce, "detail", [(1, 300)])
-        assert outbox.resend(1, outbox.nonce, "detail", [1]) == 1
+        assert outbox.resend(1, outbox.nonce, "detail", [(1, 1)]) == 1
         outbox.acked(1, outbox.nonce, "detail", [(1, 1)])
         size = device.path.stat().st_size
         device.clock.forward(3601)
         for _ in range(150):
             device.detail()
-        assert outbox.resend(1, outbox.nonce, "detail", range(1, 301)) == 0
+        assert outbox.resend(1, outbox.nonce, "detail", [(1, 300)]) == 0
         device.end()
         assert device.path.stat().st_size < size / 2
 
@@ -744,7 +744,7 @@ class Model:
         if known:
             epoch, lane, number = known[nth % len(known)]
             outbox = self.device.outbox
-            assert outbox.resend(epoch, outbox.nonce, cast("Lane", lane), [number]) == 1
+            assert outbox.resend(epoch, outbox.nonce, cast("Lane", lane), [(number, number)]) == 1
             self.acked.discard((epoch, lane, number))
 
     def kill(self, folder: Path) -> None:
@@ -821,11 +821,13 @@ def test_ranges_are_sets(steps):
             ranges = r.added(ranges, first, first + length - 1)
             expected |= set(range(first, first + length))
         else:
-            ranges = r.removed(ranges, first)
-            expected.discard(first)
+            ranges = r.removed(ranges, first, first + length - 1)
+            expected -= set(range(first, first + length))
     assert {n for a, b in ranges for n in range(a, b + 1)} == expected
     assert ranges == sorted(ranges)
     assert all(b + 1 < c for (_, b), (c, _) in itertools.pairwise(ranges))
+    assert ranges == r.of(sorted(expected))
+    assert {n for a, b in r.within(ranges, 5, 60) for n in range(a, b + 1)} == set(range(5, 61)) & expected
     assert {n for a, b in r.gaps(ranges, 5, 60) for n in range(a, b + 1)} == set(range(5, 61)) - expected
     assert all(r.contains(ranges, n) == (n in expected) for n in range(100))
 

@@ -326,7 +326,7 @@ def test_a_collector_may_ask_for_what_it_had(quick: Field):
     agent = quick.agent()
     agent.put(5)
     until(lambda: agent.waiting == 0)
-    collector.say(Ack(agent.outbox.nonce, 1, "summary", time.time_ns(), resend=(2, 4)))
+    collector.say(Ack(agent.outbox.nonce, 1, "summary", time.time_ns(), resend=((2, 2), (4, 4), (6, 2**53))))
     until(lambda: collector.received[Key(1, agent.outbox.nonce, "summary", 4)] == 2)
     until(lambda: agent.waiting == 0)
     assert sum(collector.received.values()) == 7
