@@ -36,7 +36,7 @@ from agent.turns import Turns
 from agent.uplink import Uplink
 from agent.vitals import VitalsReader, hardware
 from shared import __version__
-from shared.records import WIRE_VERSION, Maker, ModelInfo, Previous, Status, StreamStatus, Tail, TimeQuality
+from shared.records import WIRE_VERSION, Maker, ModelInfo, Previous, Status, StreamStatus, Tail, TimeQuality, Vitals
 from shared.redact import redact
 
 log = logging.getLogger(__name__)
@@ -115,6 +115,7 @@ class Agent:
         self._failed = False
         self._anew = ""
         self._refused = False
+        self._backlog = threading.Event()
         self._time_known: TimeQuality | None = None
         self._started_boot_ns = clock.boot_ns()
         self._config_sha256 = hashlib.sha256(msgspec.json.encode(config.redacted(settings))).hexdigest()
@@ -144,6 +145,7 @@ class Agent:
                 snapshots,
                 self._clock,
                 partial(self._birth, start),
+                on_backlog=self._backlog.set,
             )
             sealer = Sealer(
                 self._outbox,
@@ -250,10 +252,14 @@ class Agent:
                 stop.set()  # nothing waits for room in a book that nobody empties
                 break
             self._tell_time()
-            if self._clock.monotonic() >= due:
+            if self._clock.monotonic() >= due or self._backlog.is_set():
+                self._backlog.clear()
                 due = self._clock.monotonic() + self._settings.vitals_s
-                waiting = (parts.snapshots.waiting, parts.snapshots.dropped)
-                self._journal.tell(vitals.read(self._outbox.waiting(), waiting, parts.uplink.reconnects))
+                self._journal.tell(self._read(vitals, parts))
+
+    def _read(self, vitals: VitalsReader, parts: _Parts) -> Vitals:
+        waiting = (parts.snapshots.waiting, parts.snapshots.dropped)
+        return vitals.read(self._outbox.waiting(), waiting, parts.uplink.reconnects, self._outbox.held())
 
     def _why_anew(self, captures: Mapping[str, Capture], parts: _Parts, *, last: bool) -> str:
         """Why the agent had better be started anew; nothing while its own machinery works.

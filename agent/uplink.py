@@ -38,6 +38,9 @@ _BIRTH_PATIENCE_S = 5.0
 _BIRTH_PATIENCE_S_MAX = 60.0
 """A birth that nobody answers is told again after so long, doubling: it, or its answer, may have been lost."""
 
+_BACKLOG_S = 5.0
+"""What waited longer than this when the connection came is a backlog."""
+
 _ANSWER_S = 2.0
 """An answer to our birth that comes later is to one that somebody else read."""
 
@@ -69,6 +72,7 @@ class Uplink:
         snapshots: Open.
         clock: The agent's.
         birth: Makes the status that is told at each connection; `state` is `online`.
+        on_backlog: Called, from the uplink's thread, at a connection that finds what an outage left.
 
     Raises:
         ValueError: `broker` breaks a rule; see `shared.mqtt.endpoint`.
@@ -83,12 +87,14 @@ class Uplink:
         snapshots: Snapshots,
         clock: Clock,
         birth: Callable[[], Status],
+        on_backlog: Callable[[], None] | None = None,
     ) -> None:
         self._site, self._device = site, device
         self._outbox = outbox
         self._snapshots = snapshots
         self._clock = clock
         self._birth = birth
+        self._on_backlog = on_backlog or (lambda: None)
         self._status_topic = topics.status(site, device)
         self._ack_topic = topics.ack(site, device)
         self._batches: dict[Key, _Sent] = {}
@@ -208,6 +214,7 @@ class Uplink:
             self._begin_again()
             self._births = 0
             self._announce.set()
+            self._tell_backlog()
         while self._taken:
             if sent := self._tokens.pop(self._taken.popleft(), None):
                 sent.taken = True
@@ -220,6 +227,12 @@ class Uplink:
             self._send_pictures()
         self._outbox.sending = self._link.connected and len(self._batches) < self._window
         self._judge()
+
+    def _tell_backlog(self) -> None:
+        """What an outage left is told first, so that nobody takes it for lost."""
+        waiting = self._outbox.waiting()
+        if waiting.batches and (waiting.oldest_s is None or waiting.oldest_s > _BACKLOG_S):
+            self._on_backlog()
 
     def _begin_again(self) -> None:
         """What was on its way may be lost: all of it is due again."""

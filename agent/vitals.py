@@ -13,7 +13,7 @@ from typing import NamedTuple, ParamSpec, TypeVar
 import psutil
 
 from agent.clock import Clock
-from shared.records import Vitals
+from shared.records import Held, Vitals
 
 _PROBE_S = 1.0
 _THROTTLED_NOW = 0b1110
@@ -49,6 +49,7 @@ class VitalsReader:
         outbox: tuple[int, int, float | None] | None = None,
         snapshots: tuple[int, int] | None = None,
         reconnects: int | None = None,
+        held: tuple[Held, ...] | None = None,
     ) -> Vitals:
         """The vitals now, with age 0.
 
@@ -56,6 +57,7 @@ class VitalsReader:
             outbox: Batches that wait, bytes on disk, age of the oldest in seconds.
             snapshots: Pictures that wait, pictures that the quota dropped.
             reconnects: To the broker.
+            held: Batches on disk that the collector has not settled.
         """
         memory = _or_none(_memory, self._root) or _Memory(None, None)
         power = self._power()
@@ -78,6 +80,7 @@ class VitalsReader:
             snapshots_waiting=waiting,
             snapshots_dropped=dropped,
             reconnects=reconnects,
+            held=held,
         )
 
     def _cpu_percent(self) -> float | None:

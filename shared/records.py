@@ -57,6 +57,7 @@ CLASSES_MAX = 1000
 WINDOW_CLASSES_MAX = 100_000
 STREAMS_MAX = 256
 OBSERVATIONS_MAX = 100_000
+HELD_MAX = 100
 
 
 class Maker(Struct, frozen=True, array_like=True):
@@ -255,8 +256,25 @@ class Window(Struct, frozen=True, tag_field="kind", tag="window"):
     requests: Annotated[dict[HttpStatus, Count], Meta(max_length=500)] = {}  # msgspec copies it
 
 
+class Held(Struct, frozen=True, array_like=True):
+    """Batches `first` to `last`, both included, that a device still has on disk and the collector has not settled.
+
+    Numbers that quota thinned may lie in between.
+    """
+
+    epoch: Annotated[int, Meta(ge=1, le=2**53)]
+    nonce: Nonce
+    lane: Lane
+    first: Annotated[int, Meta(ge=1, le=2**53)]
+    last: Annotated[int, Meta(ge=1, le=2**53)]
+
+
 class Vitals(Struct, frozen=True, tag_field="kind", tag="vitals", omit_defaults=True):
-    """How the device is; None where the board does not say. `shared.schema.VITALS` has units and meaning."""
+    """How the device is; None where the board does not say. `shared.schema.VITALS` has units and meaning.
+
+    `held` is what waited on the device at that moment, oldest first: `()` when nothing did, None from an agent that
+    does not tell it. A hole that it covers is on its way.
+    """
 
     age: Ticks
     uptime_s: Annotated[float, Meta(ge=0)]
@@ -274,6 +292,7 @@ class Vitals(Struct, frozen=True, tag_field="kind", tag="vitals", omit_defaults=
     snapshots_waiting: Count | None = None
     snapshots_dropped: Count | None = None
     reconnects: Count | None = None
+    held: Annotated[tuple[Held, ...], Meta(max_length=HELD_MAX)] | None = None
 
 
 class ModelInfo(Struct, frozen=True, tag_field="kind", tag="model"):

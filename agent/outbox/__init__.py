@@ -18,6 +18,7 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple
@@ -31,7 +32,7 @@ from agent.outbox.file import InUse as OutboxInUse
 from agent.outbox.quota import Quota
 from agent.outbox.rows import LANES, Epoch, Row, Rows
 from shared import wire
-from shared.records import TICK_NS, WIRE_VERSION, Header, Lane, StreamRuns, Summary
+from shared.records import HELD_MAX, TICK_NS, WIRE_VERSION, Header, Held, Lane, StreamRuns, Summary
 
 __all__ = ["Ended", "Key", "Message", "Outbox", "OutboxInUse", "OutboxUnwritable", "Placed", "Start", "Waiting"]
 
@@ -479,6 +480,33 @@ class Outbox:
             except sqlite3.Error as error:
                 self._failed(error)
                 return Waiting(batches, 0, None)
+
+    def held(self) -> tuple[Held, ...] | None:
+        """What is on disk and not settled, oldest first; where that is in too many pieces, as one per epoch and lane.
+
+        None when that cannot be read. Of more than `HELD_MAX` the newest are left out: what is not named here may be
+        asked for, which costs nothing.
+        """
+        with self._lock:
+            try:
+                return tuple(islice(self._held(), HELD_MAX))
+            except sqlite3.Error as error:
+                self._failed(error)
+                return None
+
+    def _held(self) -> Iterator[Held]:
+        pieces = {
+            (epoch.number, lane): list(ranges.gaps(epoch.lane(lane).settled, 1, epoch.lane(lane).sealed))
+            for epoch in self._rows.in_order()
+            for lane in LANES
+        }
+        if sum(len(gaps) for gaps in pieces.values()) > HELD_MAX:
+            pieces = {place: [(gaps[0][0], gaps[-1][1])] for place, gaps in pieces.items() if gaps}
+        for (number, lane), gaps in pieces.items():
+            epoch = self._rows.epochs[number]
+            for gap in gaps:
+                if edges := self._rows.edges(epoch, lane, *gap):
+                    yield Held(number, epoch.nonce, lane, *edges)
 
     def _known(self, epoch: int, nonce: str) -> Epoch | None:
         known = self._rows.epochs.get(epoch)

@@ -240,6 +240,15 @@ class Rows:
         )
         return found.fetchone() is not None
 
+    def edges(self, epoch: Epoch, lane: Lane, first: int, last: int) -> tuple[int, int] | None:
+        """The lowest and the highest batch of `first` to `last` that is on disk."""
+        found = "SELECT {}(id) FROM {} WHERE id BETWEEN :first AND :last"
+        low, high = self.db.execute(
+            f"SELECT ({found.format('min', lane)}), ({found.format('max', lane)})",  # a Lane, not a text
+            {"first": _key(epoch, first), "last": _key(epoch, last)},
+        ).fetchone()
+        return None if low is None else (low % _NUMBERS, high % _NUMBERS)
+
     def unsettled(self, epoch: Epoch, lane: Lane, limit: int) -> Iterator[Row]:
         """The oldest batches that the collector has not settled, in order; `limit` is of each gap."""
         state = epoch.lane(lane)

@@ -25,10 +25,12 @@ from agent.outbox import NO_NONCE, Ended, Key, Message, Outbox, OutboxInUse, Out
 from agent.outbox import ranges as r
 from shared import topics, wire
 from shared.records import (
+    HELD_MAX,
     Batch,
     Block,
     Detail,
     Event,
+    Held,
     Lane,
     Maker,
     Observation,
@@ -285,6 +287,35 @@ def test_waiting_counts_what_is_not_settled(device: Device):
     device.boot("boot-2")
     device.clock.learn(NOW + 90 * SECOND)
     assert (device.outbox.waiting().batches, device.outbox.waiting().oldest_s) == (2, 90.0)
+
+
+def test_what_is_held_is_told_by_range(device: Device):
+    outbox = device.begin()
+    assert outbox.held() == ()
+    device.summary()
+    for _ in range(6):
+        device.detail()
+    outbox.acked(1, outbox.nonce, "detail", [(1, 2), (4, 4)])
+    outbox.refused(1, outbox.nonce, "detail", [(6, "odd")])
+    nonce = outbox.nonce
+    outbox = device.begin()
+    device.detail()
+    assert outbox.held() == (
+        Held(1, nonce, "summary", 1, 1),
+        Held(1, nonce, "detail", 3, 3),
+        Held(1, nonce, "detail", 5, 5),
+        Held(2, outbox.nonce, "detail", 1, 1),
+    )
+    outbox.resend(1, nonce, "detail", [4])
+    assert Held(1, nonce, "detail", 3, 5) in (outbox.held() or ())
+
+
+def test_what_is_held_in_too_many_pieces_is_told_as_one(device: Device):
+    outbox = device.begin()
+    for _ in range(2 * HELD_MAX + 3):
+        device.detail()
+    outbox.acked(1, outbox.nonce, "detail", [(n, n) for n in range(2, 2 * HELD_MAX + 3, 2)])
+    assert outbox.held() == (Held(1, outbox.nonce, "detail", 1, 2 * HELD_MAX + 3),)
 
 
 def test_several_threads_may_use_it(device: Device):

@@ -104,7 +104,13 @@ class Agent:
         self.outbox.__enter__()
         self.snapshots.__enter__()
         self.outbox.begin()
-        self.uplink = Uplink(settings, SITE, DEVICE, self.outbox, self.snapshots, clock, self.birth)
+        self.backlogs = 0
+        self.uplink = Uplink(
+            settings, SITE, DEVICE, self.outbox, self.snapshots, clock, self.birth, on_backlog=self.on_backlog
+        )
+
+    def on_backlog(self) -> None:
+        self.backlogs += 1
 
     def birth(self) -> Status:
         start = self.outbox.started
@@ -242,6 +248,25 @@ def test_the_birth_is_told_again_when_it_has_changed(quick: Field):
     agent.uplink._birth = agent.birth
     agent.uplink.announce()
     until(lambda: collector.states[-1].agent_version == "0.2")
+
+
+def test_a_connection_that_finds_a_backlog_says_so(quick: Field, monkeypatch):
+    """The ledger learns at once that what is missing is on its way."""
+    collector = quick.collector()
+    agent = quick.agent()
+    until(lambda: collector.states)
+    assert agent.backlogs == 0, "nothing waited"
+    quick.broker.kill()
+    agent.put()
+    quick.broker.start()
+    until(lambda: agent.waiting == 0)
+    assert agent.backlogs == 0, "a second is no outage"
+    quick.broker.kill()
+    monkeypatch.setattr(module, "_BACKLOG_S", 0.0)
+    agent.put()
+    quick.broker.start()
+    until(lambda: agent.waiting == 0)
+    assert agent.backlogs == 1
 
 
 def test_pictures_arrive_with_the_time_of_their_frame(field: Field):

@@ -9,7 +9,9 @@ import pytest
 
 from agent.clock import Clock
 from agent.vitals import VitalsReader, hardware
-from shared.records import Vitals
+from shared.records import Held, Vitals
+
+HELD = Held(3, "0123456789abcdef", "detail", 7, 9)
 
 
 @pytest.fixture
@@ -144,9 +146,10 @@ def test_a_command_that_fails_or_hangs_leaves_the_kernels_sensor(board, command,
 
 
 def test_what_the_agent_knows_goes_with_it(board):
-    vitals = VitalsReader(Clock(), board.root, root=board.root).read((3, 4096, 2.5), (1, 2), 5)
+    vitals = VitalsReader(Clock(), board.root, root=board.root).read((3, 4096, 2.5), (1, 2), 5, (HELD,))
     assert (vitals.outbox_batches, vitals.outbox_bytes, vitals.outbox_oldest_s) == (3, 4096, 2.5)
     assert (vitals.snapshots_waiting, vitals.snapshots_dropped, vitals.reconnects) == (1, 2, 5)
+    assert vitals.held == (HELD,)
 
 
 def test_a_reading_is_a_record_that_can_be_sent(board):

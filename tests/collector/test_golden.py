@@ -34,7 +34,7 @@ def expected(name: str) -> Any:
     return json.loads((GOLDEN / f"{name}.json").read_text())
 
 
-@pytest.mark.parametrize("name", ["v1-detail", "v1-summary"])
+@pytest.mark.parametrize("name", ["v1-detail", "v1-summary", "v1-held"])
 def test_a_batch_of_an_old_version_is_read_as_it_was_meant(name: str) -> None:
     batch = wire.decode_batch(payload(name), HERE)
     assert plain(batch) == expected(name)
@@ -56,7 +56,7 @@ def test_the_published_schema_is_current() -> None:
 def test_real_messages_follow_the_published_schema() -> None:
     schema = json.loads(wireschema.text())
     check = jsonschema.Draft202012Validator(schema).validate
-    for name in ("v1-detail", "v1-summary"):
+    for name in ("v1-detail", "v1-summary", "v1-held"):
         header, packed = wire.split(payload(name))
         batch = wire.decode_batch(payload(name), HERE)
         body = "detail" if isinstance(batch.body, Detail) else "summary"
