@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from shared import failpoints
 from shared.records import TICK_NS, Window
 
 _CHECKSUM_BYTES = 8
@@ -60,6 +61,7 @@ class OpenWindows:
             if self._fd is None:
                 self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             os.pwrite(self._fd, content, 0)
+            failpoints.reached("during_windows")
             os.ftruncate(self._fd, len(content))
         except OSError:
             self.close()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.clock import Clock
+from shared import failpoints
 
 _MAGIC = "vigie progress 1"
 _COUNTERS_AT = 16_384
@@ -91,6 +92,7 @@ class Progress:
         try:
             _write_all(fd, _content(epoch, nonce, boot_id or Clock().boot_id(), streams))
             os.fsync(fd)
+            failpoints.reached("before_progress")
             new.replace(path)
             _sync_folder(path.parent)
         except BaseException:

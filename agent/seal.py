@@ -14,7 +14,7 @@ from agent.books import Book
 from agent.clock import Clock
 from agent.openwindows import Open, OpenWindows
 from agent.outbox import Outbox, OutboxUnwritable
-from shared import wire
+from shared import failpoints, wire
 from shared.records import TICK_NS, Detail, Event, Lane, StreamRuns, Summarised, Summary
 
 log = logging.getLogger(__name__)
@@ -164,7 +164,9 @@ class Sealer:
         try:
             while self._unwritten:
                 batch = self._unwritten[0]
+                failpoints.reached("before_put")
                 self._outbox.put(batch.lane, batch.streams, batch.body, batch.boot_ns)
+                failpoints.reached("after_put")
                 self._unwritten.pop(0)
                 self._on_sealed()
         except OutboxUnwritable as error:

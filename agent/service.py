@@ -35,7 +35,7 @@ from agent.snapshots import Snapshots
 from agent.turns import Turns
 from agent.uplink import Uplink
 from agent.vitals import VitalsReader, hardware
-from shared import __version__
+from shared import __version__, failpoints
 from shared.records import WIRE_VERSION, Maker, ModelInfo, Previous, Status, StreamStatus, Tail, TimeQuality, Vitals
 from shared.redact import redact
 
@@ -157,6 +157,7 @@ class Agent:
                 kept=OpenWindows(self._state_dir / "windows", start.nonce, self._clock.boot_id()),
             )
             sealer.seal()  # how the epoch before ended comes first
+            failpoints.reached("first_sealed")
             sealer.start()
             uplink.start()
             restarts = Restarts(self._state_dir / "restarts", self._settings.restarts_a_day, self._clock)
@@ -180,12 +181,14 @@ class Agent:
         path = self._state_dir / "progress"
         captured = Progress.read(path)
         start = self._outbox.begin(after=captured.epoch if captured else 0)
+        failpoints.reached("epoch_begun")
         names = [stream.name for stream in self._streams]
         try:
             progress = Progress.create(path, start.epoch, start.nonce, names)
         except OSError as error:
             log.error("%s cannot be written (%s): a crash will leave the number of lost frames unknown", path, error)  # noqa: TRY400  # the reason is the message
             progress = Progress.in_memory(names)
+        failpoints.reached("progress_begun")
         told = previous(start.previous, captured, self._clock.boot_id())
         self._journal.tell(told)
         for start_boot_ns, window in left_by(self._state_dir / "windows", told.nonce, self._clock.boot_id()):

@@ -18,7 +18,7 @@ import msgspec
 from agent.clock import Clock
 from agent.outbox import Key, Outbox
 from agent.snapshots import Name, Snapshots
-from shared import topics, wire
+from shared import failpoints, topics, wire
 from shared.mqtt import CONNECTED, BrokerSettings, Link, Publication
 from shared.records import WIRE_VERSION, Ack, Lane, Status
 
@@ -270,7 +270,9 @@ class Uplink:
         for message in self._outbox.due(room, self._batches.keys()):
             if self._batches and on_its_way + len(message.payload) > WINDOW_BYTES:
                 return
+            failpoints.reached("before_publish")
             token = self._link.publish(topics.batch(self._site, self._device), message.payload)
+            failpoints.reached("after_publish")
             if token is None:
                 return
             on_its_way += len(message.payload)
@@ -313,7 +315,9 @@ class Uplink:
             return
         start = self._outbox.started
         ours = (ack.epoch, ack.nonce) == (start.epoch, start.nonce)
+        failpoints.reached("before_settle")
         known = self._settle(ack)
+        failpoints.reached("after_settle")
         if not (ours or known):
             return  # for another device of this name, or for an outbox that is no more
         self._heard_at = self._clock.monotonic()

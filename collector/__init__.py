@@ -20,7 +20,6 @@ figures         sums of windows as rates, shares and percentiles
 books           the ledger of a device: what became of every frame
 timestamps      instants as the API writes them
 wireschema      the published JSON Schema of the wire types
-failpoints      places where a test can kill the collector
 web/            REST, dashboard, metrics and health over HTTP
 ==============  ==================================================================
 

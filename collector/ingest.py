@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from collector import failpoints
 from collector.acks import Acks, To
 from collector.admit import Admitted, GoodBatch, GoodSnapshot, Ignored, Message, Newer, admit, bad
 from collector.metrics import Metrics
@@ -21,7 +20,7 @@ from collector.state.pictures import Pictures
 from collector.state.quarantine import Bad, Quarantine
 from collector.stores import Rejected, Store, Unavailable
 from collector.stores.answers import Received, ReceivedStatus, Written
-from shared import topics
+from shared import failpoints, topics
 from shared.records import Detail, Header
 
 RETRY_S_MAX = 30.0
@@ -165,6 +164,7 @@ class Ingest:
         if not statuses:
             return
         self._persist(lambda: self._store.write_statuses(statuses))
+        failpoints.reached("after_statuses")
         for received in statuses:
             status = received.status
             self._metrics.statuses.labels(status.state).inc()
@@ -220,6 +220,7 @@ class Ingest:
             return
         dropped = self._quarantine.dropped
         self._persist(lambda: self._quarantine.put(messages))
+        failpoints.reached("after_quarantine")
         self._metrics.quarantine_dropped.inc(self._quarantine.dropped - dropped)
         for one in messages:
             self._metrics.quarantined.labels(one.cause).inc()
@@ -278,7 +279,9 @@ class Ingest:
             self._starts[device] = start
 
     def _send_acks(self) -> None:
+        failpoints.reached("before_ack")
         for topic, payload in self._acks.messages(self._clock()):
+            failpoints.reached("during_acks")
             if self._publish(topic, payload):
                 self._metrics.acks.inc()
             else:

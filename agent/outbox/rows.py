@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from agent.outbox import file, ranges
+from shared import failpoints
 from shared.records import Lane, StreamRuns, TimeQuality
 
 LANES: tuple[Lane, Lane] = ("summary", "detail")
@@ -181,7 +182,9 @@ class Rows:
         try:
             db.execute("BEGIN IMMEDIATE")
             yield
+            failpoints.reached("before_commit")
             db.execute("COMMIT")
+            failpoints.reached("after_commit")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
                 db.execute("ROLLBACK")

@@ -10,6 +10,7 @@ from collector.stores import Rejected
 from collector.stores.answers import Received, ReceivedStatus, Written
 from collector.stores.sqlite.keys import Keys
 from collector.stores.sqlite.schema import BIN_COLUMNS, FATES, OUTCOMES, VITALS_COLUMNS
+from shared import failpoints
 from shared.histogram import BINS
 from shared.records import (
     TICK_NS,
@@ -89,6 +90,7 @@ class _transaction:  # noqa: N801  # used as a `with` clause
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
+                failpoints.reached("before_commit")
                 self._connection.execute("COMMIT")
         finally:
             if self._connection.in_transaction:
