@@ -34,7 +34,7 @@ from agent.outbox.rows import LANES, Epoch, Row, Rows
 from shared import wire
 from shared.records import HELD_MAX, TICK_NS, WIRE_VERSION, Header, Held, Lane, StreamRuns, Summary
 
-__all__ = ["Ended", "Key", "Message", "Outbox", "OutboxInUse", "OutboxUnwritable", "Placed", "Start", "Waiting"]
+__all__ = ["Ended", "Key", "Mark", "Message", "Outbox", "OutboxInUse", "OutboxUnwritable", "Placed", "Start", "Waiting"]
 
 NO_NONCE = "0" * 16
 
@@ -71,6 +71,13 @@ class Message(NamedTuple):
 
     key: Key
     payload: bytes
+
+
+class Mark(NamedTuple):
+    """A moment of this start: the last sealed batch of each lane."""
+
+    summary: int
+    detail: int
 
 
 class Ended(NamedTuple):
@@ -262,9 +269,9 @@ class Outbox:
         self._make_room(lane)
         with self._rows.transaction():
             number = self._insert(lane, streams, body, sealed_boot_ns)
-            ahead = self.sending and lane == "detail" and number > epoch.sent
+            ahead = self.sending and lane == "detail" and not ranges.contains(epoch.sent, number)
             if ahead:  # marked before it is sent, and for the next few too: they need no write of their own
-                self._rows.change(epoch).sent = number + _FLUSH_PUTS
+                self._rows.change(epoch).sent = ranges.added(epoch.sent, number, number + _FLUSH_PUTS)
             self._unflushed += 1
             if ahead or self._unflushed >= _FLUSH_PUTS:
                 self._quota.purge(_STEP, epoch, young=False)
@@ -318,37 +325,53 @@ class Outbox:
 
     # Batches out
 
-    def due(self, limit: int, skip: Collection[Key] = ()) -> list[Message]:
+    def mark(self) -> Mark:
+        """This moment: what is sealed from now on comes after it."""
+        with self._lock:
+            return Mark(self._current.summary.sealed, self._current.detail.sealed)
+
+    def due(
+        self, limit: int, skip: Collection[Key] = (), *, after: Mark | None = None, before: Mark | None = None
+    ) -> list[Message]:
         """What to send next, in order: summary before detail, older epochs first; without those of `skip`.
 
         All have their time fixed on disk; what has none yet waits.
+
+        Args:
+            limit: So many at most.
+            skip: On their way.
+            after: Only what this start sealed after that moment.
+            before: Only what was sealed before it, by earlier starts too.
         """
         with self._lock:
             try:
-                messages = self._due(limit, skip)
+                messages = list(islice(self._due(limit + len(skip), skip, after, before), limit))
             except sqlite3.Error as error:
                 self._failed(error)
                 return []
             self._mark_sent(messages)
             return messages
 
-    def _due(self, limit: int, skip: Collection[Key]) -> list[Message]:
-        messages: list[Message] = []
-        for epoch, lane, row in self._candidates(limit + len(skip)):
-            key = Key(epoch.number, epoch.nonce, lane, row.number)
-            if key not in skip:
-                messages.append(self._message(epoch, key, row))
-            if len(messages) == limit:
-                break
-        return messages
-
-    def _candidates(self, limit: int) -> Iterator[tuple[Epoch, Lane, Row]]:
+    def _due(self, limit: int, skip: Collection[Key], after: Mark | None, before: Mark | None) -> Iterator[Message]:
         for lane in LANES:
-            for epoch in self._rows.in_order():
-                for row in self._rows.unsettled(epoch, lane, limit):
+            for epoch, first, last in self._between(lane, after, before):
+                for row in self._rows.unsettled(epoch, lane, first, last, limit):
                     if not self._time_is_fixed(epoch):
                         break
-                    yield epoch, lane, row
+                    key = Key(epoch.number, epoch.nonce, lane, row.number)
+                    if key not in skip:
+                        yield self._message(epoch, key, row)
+
+    def _between(self, lane: Lane, after: Mark | None, before: Mark | None) -> Iterator[tuple[Epoch, int, int]]:
+        """The batches of a lane that two moments include: first and last per epoch, oldest first."""
+        for epoch in self._rows.in_order():
+            first, last = 1, epoch.lane(lane).sealed
+            if epoch is self._current:
+                first = 1 + getattr(after, lane) if after else first
+                last = min(last, getattr(before, lane)) if before else last
+            elif after:
+                continue
+            yield epoch, first, last
 
     def _message(self, epoch: Epoch, key: Key, row: Row) -> Message:
         offset_ns = epoch.offset_ns if row.offset_ns is None else row.offset_ns
@@ -372,8 +395,10 @@ class Outbox:
         marked = False
         for message in messages:
             epoch = self._rows.epochs[message.key.epoch]
-            if message.key.lane == "detail" and message.key.batch > epoch.sent:
-                epoch.sent = message.key.batch + _STEP  # ahead, or a backlog would cost a commit for each batch
+            number = message.key.batch
+            if message.key.lane == "detail" and not ranges.contains(epoch.sent, number):
+                # ahead, or a backlog would cost a commit for each batch
+                epoch.sent = ranges.added(epoch.sent, number, number + _STEP)
                 self._rows.touch(epoch)
                 marked = True
         if marked or (self._rows.dirty and self._clock.monotonic() - self._flushed_at > _FLUSH_S):
@@ -538,7 +563,7 @@ class Outbox:
         ages = []
         for lane in LANES:
             for epoch in self._rows.in_order():
-                row = next(self._rows.unsettled(epoch, lane, 1), None)
+                row = next(self._rows.unsettled(epoch, lane, 1, epoch.lane(lane).sealed, 1), None)
                 age_ns = row and walltime.age_ns(self._clock, epoch, row, self._current)
                 if age_ns is not None:
                     ages.append(max(0.0, age_ns / _NS))

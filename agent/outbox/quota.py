@@ -88,9 +88,10 @@ class Quota:
             for epoch in self._rows.in_order():
                 step = 2 << level
                 number = self._thinned_to.get((level, epoch.number), step // 2)
-                if number <= epoch.sent:
-                    number += (epoch.sent - number + step) // step * step
                 while number <= epoch.detail.sealed:
+                    if sent_to := ranges.end(epoch.sent, number):
+                        number += (sent_to - number + step) // step * step
+                        continue
                     self._thinned_to[level, epoch.number] = number + step
                     if not ranges.contains(epoch.detail.settled, number):
                         yield epoch, number

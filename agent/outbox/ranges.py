@@ -40,8 +40,13 @@ def of(numbers: Iterable[int]) -> Ranges:
 
 def contains(ranges: Ranges, number: int) -> bool:
     """Whether `number` is in one of them."""
+    return end(ranges, number) is not None
+
+
+def end(ranges: Ranges, number: int) -> int | None:
+    """Where the range that holds `number` ends."""
     index = bisect_left(ranges, (number + 1,)) - 1
-    return index >= 0 and ranges[index][1] >= number
+    return ranges[index][1] if index >= 0 and ranges[index][1] >= number else None
 
 
 def within(ranges: Ranges, first: int, last: int) -> Iterator[tuple[int, int]]:

@@ -52,7 +52,7 @@ class Epoch(msgspec.Struct):
         clean: Whether it ended as it should.
         offset_ns: From boot to wall time for batches sealed before the time was known; fixed once.
         quality: Where that came from.
-        sent: No detail batch above this was ever sent.
+        sent: Detail batches that may have been sent; the quota thins none of them.
         tails: Last sealed frame per stream.
         summary: The lane.
         detail: The lane.
@@ -64,7 +64,7 @@ class Epoch(msgspec.Struct):
     clean: bool = False
     offset_ns: int | None = None
     quality: TimeQuality | None = None
-    sent: int = 0
+    sent: list[tuple[int, int]] = []
     tails: dict[str, int] = {}
     summary: LaneState = msgspec.field(default_factory=LaneState)
     detail: LaneState = msgspec.field(default_factory=LaneState)
@@ -252,11 +252,10 @@ class Rows:
         ).fetchone()
         return None if low is None else (low % _NUMBERS, high % _NUMBERS)
 
-    def unsettled(self, epoch: Epoch, lane: Lane, limit: int) -> Iterator[Row]:
-        """The oldest batches that the collector has not settled, in order; `limit` is of each gap."""
-        state = epoch.lane(lane)
-        for first, last in ranges.gaps(state.settled, 1, state.sealed):
-            yield from self.select(epoch, lane, first, last, limit)
+    def unsettled(self, epoch: Epoch, lane: Lane, first: int, last: int, limit: int) -> Iterator[Row]:
+        """Batches of `first` to `last` that the collector has not settled, in order; `limit` is of each gap."""
+        for low, high in ranges.gaps(epoch.lane(lane).settled, first, last):
+            yield from self.select(epoch, lane, low, high, limit)
 
     def delete(self, epoch: Epoch, lane: Lane, numbers: Iterable[int]) -> None:
         """Delete batches. Their epoch is written soon after: their numbers must outlive them."""

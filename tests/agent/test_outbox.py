@@ -206,6 +206,25 @@ def test_summaries_go_first_and_older_starts_go_first(device: Device):
     ]
 
 
+def test_a_moment_parts_what_is_live_from_what_an_outage_left(device: Device):
+    outbox = device.begin()
+    device.detail()
+    device.summary()
+    outbox = device.begin()
+    device.detail()
+    device.summary()
+    mark = outbox.mark()
+    assert names(outbox.due(10, after=mark)) == []
+    device.detail()
+    device.summary()
+    assert names(outbox.due(10, after=mark)) == [(2, "summary", 2), (2, "detail", 2)]
+    left = [(1, "summary", 1), (2, "summary", 1), (1, "detail", 1), (2, "detail", 1)]
+    assert names(outbox.due(10, before=mark)) == left
+    assert names(outbox.due(2, before=mark)) == left[:2]
+    assert names(outbox.due(10, {message.key for message in outbox.due(2)}, before=mark)) == left[2:]
+    assert sorted(names(outbox.due(10))) == sorted([*left, (2, "summary", 2), (2, "detail", 2)])
+
+
 def test_what_is_due_can_be_read_by_the_collector(device: Device):
     device.begin()
     device.detail()
@@ -306,7 +325,7 @@ def test_what_is_held_is_told_by_range(device: Device):
         Held(1, nonce, "detail", 5, 5),
         Held(2, outbox.nonce, "detail", 1, 1),
     )
-    outbox.resend(1, nonce, "detail", [4])
+    outbox.resend(1, nonce, "detail", [(4, 4)])
     assert Held(1, nonce, "detail", 3, 5) in (outbox.held() or ())
 
 
@@ -481,6 +500,23 @@ def test_what_was_sent_is_never_thinned(tmp_path: Path):
             device.detail(heavy=True)
         due = names(device.outbox.due(100_000))
         assert set(sent) <= set(due)
+
+
+def test_what_an_outage_left_can_be_thinned_although_newer_batches_were_sent(tmp_path: Path):
+    with Device(tmp_path, quota_mb=1) as device:
+        device.clock.learn()
+        device.begin()
+        for _ in range(300):
+            device.detail(heavy=True)
+        mark = device.outbox.mark()
+        device.detail(heavy=True)
+        sent = device.outbox.due(10, after=mark)
+        assert names(sent) == [(1, "detail", 301)]
+        while not device.events:
+            device.detail(heavy=True)
+        left = names(device.outbox.due(1000, before=mark))
+        assert 0 < len(left) < 300
+        assert names(sent) == [name for name in names(device.outbox.due(1000, after=mark)) if name[2] == 301]
 
 
 def test_a_quota_that_cannot_be_kept_refuses_instead_of_losing(tmp_path: Path):
