@@ -10,7 +10,7 @@ import numpy as np
 
 from agent import config, providers, sources, tuned
 from agent.capture import Capture, Progress
-from agent.clock import Clock
+from agent.clock import EARLIEST_NS, Clock
 from agent.config import Settings, StreamSettings
 from agent.model import Model, ModelError
 from agent.providers import CPU
@@ -135,9 +135,21 @@ def _broker(settings: Settings) -> Finding:
 
 
 def _clock() -> Finding:
-    now = time.strftime("%Y-%m-%d %H:%M:%S %Z")
-    if Clock().kernel_synchronised():
+    clock = Clock()
+    now = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(clock.wall_ns() / 1e9))
+    synchronised = clock.kernel_synchronised()
+    if synchronised and clock.wall_ns() < EARLIEST_NS:
+        way_out = "no such time is believed, and the collector's will be used; look at the time service"
+        return Finding("clock", ok=False, detail=f"{now}, synchronised, but Vigie is younger: {way_out}")
+    if synchronised:
         return Finding("clock", ok=True, detail=f"{now}, synchronised")
+    if synchronised is None:
+        return Finding(
+            "clock",
+            ok=True,
+            detail=f"{now}, and the kernel does not let us ask whether it is synchronised "
+            "(adjtimex): the collector's time will be used",
+        )
     return Finding("clock", ok=True, detail=f"{now}, not synchronised: the collector's time will be used")
 
 

@@ -117,6 +117,8 @@ class Agent:
         self._refused = False
         self._backlog = threading.Event()
         self._time_known: TimeQuality | None = None
+        self._disagrees = False
+        self._disagreed_at: float | None = None
         self._started_boot_ns = clock.boot_ns()
         self._config_sha256 = hashlib.sha256(msgspec.json.encode(config.redacted(settings))).hexdigest()
 
@@ -341,10 +343,26 @@ class Agent:
             stop.set()
 
     def _tell_time(self) -> None:
-        """Tell once from where the time is known."""
+        """Tell once from where the time is known, and whenever the collector's begins to differ."""
         if self._time_known is None and (known := self._clock.offset()):
             self._time_known = known[1]
-            self._journal.event("time_known", f"from {_TIME_FROM[known[1]]}")
+            whose = (
+                ", whose clock no time service keeps"
+                if known[1] == "collector" and not self._clock.heard_synced
+                else ""
+            )
+            self._journal.event("time_known", f"from {_TIME_FROM[known[1]]}{whose}")
+        ahead_ns = self._clock.disagreement_ns()
+        if ahead_ns is not None and not self._disagrees:
+            detail = _disagreement(ahead_ns, self._clock.offset())
+            log.warning("%s", detail)
+            now = self._clock.monotonic()
+            if self._disagreed_at is None or now - self._disagreed_at >= _DISAGREES_S:
+                self._disagreed_at = now
+                self._journal.event("clock_disagrees", detail)
+        elif ahead_ns is None and self._disagrees:
+            log.info("the clocks of device and collector agree again")
+        self._disagrees = ahead_ns is not None
 
     def _birth(self, start: Start) -> Status:
         known = self._clock.offset()
@@ -385,7 +403,17 @@ def _fps(stream: Stream) -> float | None:
     return None if period_s is None else 1 / period_s
 
 
+_DISAGREES_S = 3600.0
+"""How often a clock that differs now and then is told."""
+
 _TIME_FROM = {"synced": "the kernel's clock", "collector": "the collector", "estimated": "an estimate"}
+
+
+def _disagreement(ahead_ns: int, known: tuple[int, TimeQuality] | None) -> str:
+    """By how much the device's synchronised clock and the collector's differ, and which of them counts."""
+    counts = "the device's" if known is not None and known[1] == "synced" else "the collector's"
+    way = "ahead of" if ahead_ns > 0 else "behind"
+    return f"the device's clock is {abs(ahead_ns) / 1e9:.0f} s {way} the collector's; {counts} counts"
 
 
 def _most_mb(configured: int) -> int:

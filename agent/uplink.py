@@ -47,8 +47,6 @@ _ANSWER_S = 2.0
 _TICK_S = 1.0
 _FAREWELL_S = 3.0
 _ACKS_MAX = 1000
-_EARLIEST_NS = 1_704_067_200 * 1_000_000_000  # 2024: no collector is older
-_CLOCK_TOLERANCE_NS = 2_000_000_000
 
 
 @dataclass(slots=True)
@@ -325,7 +323,7 @@ class Uplink:
         if ours:
             self._births, self._birth_due = 0, None
         self._window = WINDOW_BATCHES
-        self._set_clock(ack.now_ns)
+        self._clock.hear(ack.now_ns, synced=ack.synced)
         empty = not (ack.stored or ack.refused or ack.resend)
         if empty and self._heard_at - self._born_at > _ANSWER_S:
             self._begin_again()  # a collector that began just now read our retained birth
@@ -351,16 +349,6 @@ class Uplink:
         for key in [key for key in self._tries if _answered(key, ack, [*ack.stored, *refused])]:
             del self._tries[key]
         return settled > 0
-
-    def _set_clock(self, now_ns: int) -> None:
-        """Take the collector's time when there is none better; small differences are the network's."""
-        if now_ns < _EARLIEST_NS:
-            return
-        known = self._clock.offset()
-        if known is None or (
-            known[1] == "collector" and abs(now_ns - self._clock.boot_ns() - known[0]) > _CLOCK_TOLERANCE_NS
-        ):
-            self._clock.hear(now_ns)
 
     def _judge(self) -> None:
         """Say how things stand, once per change."""

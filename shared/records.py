@@ -448,7 +448,7 @@ class Status(Struct, frozen=True):
     streams: Annotated[dict[Slug, StreamStatus], Meta(max_length=STREAMS_MAX)] = {}
 
 
-class Ack(Struct, frozen=True):
+class Ack(Struct, frozen=True, omit_defaults=True):
     """The collector's word to a device: these records are in the store; also the answer to a birth.
 
     Attributes:
@@ -458,7 +458,8 @@ class Ack(Struct, frozen=True):
         stored: Ranges of batch numbers, both ends included; for snapshots of capture times in ns.
         refused: Numbers that the collector quarantined, with the reason; sending them again would not help.
         resend: Ranges of batch numbers that the store lacks, both ends included: send them again where they are kept.
-        now_ns: The collector's wall time.
+        now_ns: The collector's wall time; one before 2026 means that it does not know the time itself.
+        synced: Whether a time service keeps the collector's clock.
     """
 
     nonce: Nonce
@@ -468,3 +469,4 @@ class Ack(Struct, frozen=True):
     stored: tuple[tuple[int, int], ...] = ()
     refused: tuple[tuple[int, Text], ...] = ()
     resend: tuple[tuple[int, int], ...] = ()
+    synced: bool = False

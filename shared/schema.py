@@ -64,5 +64,6 @@ EVENTS = {
     "outbox_thinned": "the quota thinned detail batches; the detail says how many",
     "outbox_unwritable": "the outbox could not be written for a while; the detail says why",
     "time_known": "the device learnt the time; the detail says from where",
+    "clock_disagrees": "the device's synchronised clock and the collector's differ; the detail says by how much",
 }
 """Names of events that a device tells, with their meaning."""

@@ -39,6 +39,7 @@ EVENT_WORDS = {
     "outbox_thinned": "The device ran short of room and thinned its detail",
     "outbox_unwritable": "The outbox could not be written",
     "time_known": "The device learnt the time",
+    "clock_disagrees": "The clocks of device and collector differ",
 }
 """Events in plain words; a test holds it to `shared.schema.EVENTS`."""
 

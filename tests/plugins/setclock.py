@@ -34,8 +34,11 @@ class SetClock(Clock):
     def boot_id(self) -> str:
         return self.boot
 
-    def hear(self, now_ns: int) -> None:
+    def hear(self, now_ns: int, *, synced: bool = False) -> None:  # noqa: ARG002  # as the clock's
         self.learn(now_ns, "collector")
+
+    def disagreement_ns(self) -> int | None:
+        return None
 
     def offset(self) -> tuple[int, TimeQuality] | None:
         return self.known

@@ -121,3 +121,14 @@ def test_systemd_understands_the_unit(tmp_path):
     done = subprocess.run([analyze, "verify", copy], capture_output=True, text=True, check=False)
     about = [line for line in done.stderr.splitlines() if "vigie-agent" in line]
     assert (done.returncode, about) == (0, [])
+
+
+def test_the_service_may_ask_the_kernel_whether_its_clock_is_kept() -> None:
+    """Else `adjtimex` is refused, and the time of every device would be the collector's."""
+    unit = (ROOT / "deploy/systemd/vigie-agent.service").read_text().splitlines()
+    assert not [line for line in unit if line.startswith("ProtectClock=")], "it forbids the question, too"
+    assert "CapabilityBoundingSet=" in unit, "without a capability nothing can be set"
+    filters = [line.partition("=")[2] for line in unit if line.startswith("SystemCallFilter=")]
+    allowed = next(words for words in filters if "adjtimex" in words)
+    assert {"adjtimex", "clock_adjtime"} <= set(allowed.split())
+    assert filters.index(allowed) > filters.index("~@privileged"), "what comes later holds"

@@ -203,7 +203,7 @@ def test_no_damage_crashes_the_decoder(at: int, noise: bytes) -> None:
 def test_status_and_ack_read_back() -> None:
     status = Status(v=1, state="online", epoch=1, nonce="0" * 16, agent_version="0.1.0")
     assert wire.decode_status(wire.encode(status)) == status
-    ack = Ack("0" * 16, 1, "snapshot/cam0", SEALED_AT_NS, ((5, 9),), ((11, "why"),), (12,))
+    ack = Ack("0" * 16, 1, "snapshot/cam0", SEALED_AT_NS, ((5, 9),), ((11, "why"),), ((12, 12),), synced=True)
     assert wire.decode_ack(wire.encode(ack)) == ack
 
 
