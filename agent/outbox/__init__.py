@@ -374,7 +374,6 @@ class Outbox:
             yield epoch, first, last
 
     def _message(self, epoch: Epoch, key: Key, row: Row) -> Message:
-        offset_ns = epoch.offset_ns if row.offset_ns is None else row.offset_ns
         header = Header(
             v=WIRE_VERSION,
             site=self._site,
@@ -383,7 +382,7 @@ class Outbox:
             nonce=key.nonce,
             lane=key.lane,
             batch=key.batch,
-            sealed_at_ns=row.boot_ns + (offset_ns or 0),
+            sealed_at_ns=row.boot_ns + (walltime.to_wall_ns(epoch, row) or 0),
             time_quality=row.quality or epoch.quality or "estimated",
             sha256=wire.digest(row.body),
             streams=row.runs,
@@ -434,7 +433,7 @@ class Outbox:
                 raise KeyError(frame)
             if row is None or not self._time_is_fixed(epoch):
                 return None
-            return Placed(row.boot_ns, row.offset_ns if row.offset_ns is not None else epoch.offset_ns or 0)
+            return Placed(row.boot_ns, walltime.to_wall_ns(epoch, row) or 0)
 
     def _batch_of(self, epoch: Epoch, stream: str, frame: int, captured_boot_ns: int) -> Row | None:
         number = self._sealed_since(epoch, captured_boot_ns)

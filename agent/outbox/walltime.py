@@ -17,6 +17,21 @@ def fix(rows: Rows, epoch: Epoch, offset_ns: int, quality: TimeQuality) -> None:
     epoch.offset_ns, epoch.quality = offset_ns, quality
 
 
+def to_wall_ns(epoch: Epoch, row: Row) -> int | None:
+    """What to add to boot time for the wall time of a batch and of all that is in it; None while that is not fixed.
+
+    Times are whole ticks, so that four decimal digits are free below them: there every batch has digits of its own.
+    Without them, a clock that was set back would give two windows that both begin on a full minute, or two frames, the
+    same instant to the nanosecond, and a store that tells records apart by their time alone would keep only one.
+    """
+    offset_ns = _offset_ns(epoch, row)
+    return None if offset_ns is None else offset_ns + (int(epoch.nonce, 16) + row.number) % TICK_NS
+
+
+def _offset_ns(epoch: Epoch, row: Row) -> int | None:
+    return epoch.offset_ns if row.offset_ns is None else row.offset_ns
+
+
 def fix_now(rows: Rows, clock: Clock, epoch: Epoch, current: Epoch) -> bool:
     """Fix the time of `epoch`, if that is possible now; part of the caller's transaction."""
     known = clock.offset()
@@ -69,8 +84,7 @@ def age_ns(clock: Clock, epoch: Epoch, row: Row, current: Epoch) -> int | None:
     """Time since a batch's sealing; None while it cannot be known."""
     if _is_this_boot(epoch, current):
         return clock.boot_ns() - row.boot_ns
-    known = clock.offset()
-    offset_ns = epoch.offset_ns if row.offset_ns is None else row.offset_ns
+    known, offset_ns = clock.offset(), _offset_ns(epoch, row)
     if known is None or offset_ns is None:
         return None
     return clock.boot_ns() + known[0] - row.boot_ns - offset_ns

@@ -26,10 +26,12 @@ from agent.outbox import ranges as r
 from shared import topics, wire
 from shared.records import (
     HELD_MAX,
+    TICK_NS,
     Batch,
     Block,
     Detail,
     Event,
+    Header,
     Held,
     Lane,
     Maker,
@@ -48,6 +50,11 @@ def noise_of(seed: int, size: int) -> bytes:
 MAKER = Maker("ripeness", "1", "0" * 64, "0" * 12, 0.25)
 FRAMES = 10
 ADDRESS = topics.parse(topics.batch("site-1", "pi-1"))
+
+
+def sealed_at(header: Header) -> int:
+    """When a batch was sealed, in ns: whole ticks, without the digits that are the batch's own."""
+    return header.sealed_at_ns // TICK_NS * TICK_NS
 
 
 class Device:
@@ -232,7 +239,7 @@ def test_what_is_due_can_be_read_by_the_collector(device: Device):
     summary, detail = (read(message) for message in device.outbox.due(10))
     assert isinstance(summary.body, Summary)
     assert frames_of(detail.header.streams) == set(range(1, 11))
-    assert detail.header.sealed_at_ns == NOW
+    assert sealed_at(detail.header) == NOW
     assert detail.header.time_quality == "synced"
 
 
@@ -368,7 +375,7 @@ def test_batches_wait_until_the_time_is_known_and_it_is_fixed_once(device: Devic
     assert device.outbox.due(10) == []
     device.clock.learn(NOW, "collector")
     first = device.outbox.due(10)
-    assert read(first[0]).header.sealed_at_ns == NOW - 60 * SECOND
+    assert sealed_at(read(first[0]).header) == NOW - 60 * SECOND
     assert read(first[0]).header.time_quality == "collector"
     device.clock.learn(NOW + 3600 * SECOND)
     assert device.outbox.due(10) == first
@@ -404,7 +411,7 @@ def test_a_restart_within_one_boot_keeps_what_was_known(device: Device):
     device.begin()
     device.clock.learn()
     header = read(device.outbox.due(10)[0]).header
-    assert (header.epoch, header.sealed_at_ns, header.time_quality) == (1, NOW, "synced")
+    assert (header.epoch, sealed_at(header), header.time_quality) == (1, NOW, "synced")
 
 
 def test_a_boot_that_learnt_the_time_too_late_keeps_it(device: Device):
@@ -417,8 +424,8 @@ def test_a_boot_that_learnt_the_time_too_late_keeps_it(device: Device):
     device.boot("boot-2")
     device.clock.learn(NOW + 7200 * SECOND)
     first, second = (read(message).header for message in device.outbox.due(10))
-    assert (first.sealed_at_ns, first.time_quality) == (NOW - 60 * SECOND, "synced")
-    assert (second.sealed_at_ns, second.time_quality) == (NOW, "synced")
+    assert (sealed_at(first), first.time_quality) == (NOW - 60 * SECOND, "synced")
+    assert (sealed_at(second), second.time_quality) == (NOW, "synced")
 
 
 def test_boots_that_never_knew_the_time_lie_between_their_neighbours(device: Device):
@@ -433,7 +440,7 @@ def test_boots_that_never_knew_the_time_lie_between_their_neighbours(device: Dev
     device.boot("boot-5", boot_s=20)
     device.clock.learn(NOW + 9000 * SECOND)
     headers = [read(message).header for message in device.outbox.due(10)]
-    times = [header.sealed_at_ns for header in headers]
+    times = [sealed_at(header) for header in headers]
     assert times == sorted(times)
     assert times[0] == NOW
     assert times[1] > NOW
@@ -444,13 +451,31 @@ def test_boots_that_never_knew_the_time_lie_between_their_neighbours(device: Dev
     assert [read(message).header for message in device.outbox.due(10)] == headers
 
 
-def test_whole_ticks_stay_whole(device: Device):
+def test_whole_ticks_stay_whole_whatever_is_added_to_them(device: Device):
+    """What is below the tick is the batch's own, the same whenever its time came to be known."""
     device.clock.known = None
     device.boot("boot-1", boot_s=1.23456)
     device.detail()
     device.boot("boot-2")
+    device.detail()
     device.clock.learn(NOW)
-    assert read(device.outbox.due(1)[0]).header.sealed_at_ns % 10_000 == 0
+    device.detail()
+    for header in (read(message).header for message in device.outbox.due(3)):
+        assert header.sealed_at_ns % TICK_NS == (int(header.nonce, 16) + header.batch) % TICK_NS
+
+
+@pytest.mark.parametrize("back_s", [1, 60, 3600])
+def test_a_clock_that_is_set_back_gives_no_two_batches_the_same_instant(device: Device, back_s: int):
+    """Sealed at the same time of the day to the tick, and yet told apart to the nanosecond."""
+    device.clock.learn(NOW)
+    device.begin()
+    device.detail()
+    device.clock.forward(back_s)
+    device.clock.learn(NOW)
+    device.detail()
+    first, second = (read(message).header for message in device.outbox.due(2))
+    assert sealed_at(first) == sealed_at(second) == NOW
+    assert first.sealed_at_ns != second.sealed_at_ns
 
 
 # Quota
