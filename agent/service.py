@@ -264,7 +264,8 @@ class Agent:
 
     def _read(self, vitals: VitalsReader, parts: _Parts) -> Vitals:
         waiting = (parts.snapshots.waiting, parts.snapshots.dropped)
-        return vitals.read(self._outbox.waiting(), waiting, parts.uplink.reconnects, self._outbox.held())
+        held, sealed = self._outbox.held(), self._outbox.sealed("detail")
+        return vitals.read(self._outbox.waiting(), waiting, parts.uplink.reconnects, held, sealed)
 
     def _why_anew(self, captures: Mapping[str, Capture], parts: _Parts, *, last: bool) -> str:
         """Why the agent had better be started anew; nothing while its own machinery works.

@@ -50,6 +50,7 @@ class VitalsReader:
         snapshots: tuple[int, int] | None = None,
         reconnects: int | None = None,
         held: tuple[Held, ...] | None = None,
+        detail_sealed: int | None = None,
     ) -> Vitals:
         """The vitals now, with age 0.
 
@@ -58,6 +59,7 @@ class VitalsReader:
             snapshots: Pictures that wait, pictures that the quota dropped.
             reconnects: To the broker.
             held: Batches on disk that the collector has not settled.
+            detail_sealed: Number of the last sealed detail batch.
         """
         memory = _or_none(_memory, self._root) or _Memory(None, None)
         power = self._power()
@@ -81,6 +83,7 @@ class VitalsReader:
             snapshots_dropped=dropped,
             reconnects=reconnects,
             held=held,
+            detail_sealed=detail_sealed,
         )
 
     def _cpu_percent(self) -> float | None:

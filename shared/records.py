@@ -273,7 +273,8 @@ class Vitals(Struct, frozen=True, tag_field="kind", tag="vitals", omit_defaults=
     """How the device is; None where the board does not say. `shared.schema.VITALS` has units and meaning.
 
     `held` is what waited on the device at that moment, oldest first: `()` when nothing did, None from an agent that
-    does not tell it. A hole that it covers is on its way.
+    does not tell it. A hole that it covers is on its way. `detail_sealed` is the number of this start's last sealed
+    detail batch: that many exist.
     """
 
     age: Ticks
@@ -293,6 +294,7 @@ class Vitals(Struct, frozen=True, tag_field="kind", tag="vitals", omit_defaults=
     snapshots_dropped: Count | None = None
     reconnects: Count | None = None
     held: Annotated[tuple[Held, ...], Meta(max_length=HELD_MAX)] | None = None
+    detail_sealed: Count | None = None
 
 
 class ModelInfo(Struct, frozen=True, tag_field="kind", tag="model"):

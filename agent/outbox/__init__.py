@@ -505,6 +505,11 @@ class Outbox:
                 self._failed(error)
                 return Waiting(batches, 0, None)
 
+    def sealed(self, lane: Lane) -> int:
+        """Number of this start's last batch of a lane; 0 when there is none."""
+        with self._lock:
+            return self._current.lane(lane).sealed
+
     def held(self) -> tuple[Held, ...] | None:
         """What is on disk and not settled, oldest first; where that is in too many pieces, as one per epoch and lane.
 

@@ -1,26 +1,19 @@
 """Messages that could not be stored, with the reason: kept before they are refused, bounded in bytes."""
 
-import contextlib
 import hashlib
-import logging
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 
 from collector.books import Quarantined
-from collector.state import tables
+from collector.state.database import Database
 from collector.state.tables import quarantine as table
-from collector.stores import Unavailable
-from collector.stores.opened import REOPENED, OpenedFile, lost
 from shared.records import Header, StreamRuns
 
-_log = logging.getLogger(__name__)
 _streams = msgspec.json.Decoder(dict[str, StreamRuns])
 
 
@@ -66,18 +59,14 @@ class Quarantine:
     """The quarantine in the state database; may be used from several threads.
 
     Attributes:
-        path: The database's file.
         mb_max: Size of all payloads at most; beyond it the oldest go.
         dropped: How many have gone so.
     """
 
-    def __init__(self, path: Path, *, mb_max: int = 100) -> None:
-        self.path = Path(path)
+    def __init__(self, database: Database | Path, *, mb_max: int = 100) -> None:
         self.mb_max = mb_max
         self.dropped = 0
-        self._engine: sa.Engine | None = None
-        self._file: OpenedFile | None = None
-        self._lock = threading.Lock()
+        self._database = database if isinstance(database, Database) else Database(database)
 
     def __enter__(self) -> Self:
         self.open()
@@ -92,20 +81,20 @@ class Quarantine:
         Raises:
             Unavailable: It cannot be opened.
         """
-        with self._lock:
-            if self._engine is None:
-                self._open()
+        self._database.open()
 
     def close(self) -> None:
         """Close it."""
-        with self._lock:
-            if self._engine is not None:
-                self._engine.dispose()
-            self._engine = self._file = None
+        self._database.close()
+
+    @property
+    def path(self) -> Path:
+        """The database's file."""
+        return self._database.path
 
     def probe(self) -> None:
         """Raise Unavailable unless it can be written."""
-        with self._connected() as connection:
+        with self._database.connected() as connection:
             connection.execute(table.delete().where(table.c.id < 0))
 
     def put(self, bad: Sequence[Bad]) -> int:
@@ -115,7 +104,7 @@ class Quarantine:
             Unavailable: They cannot be kept now.
         """
         new = 0
-        with self._connected() as connection:
+        with self._database.connected() as connection:
             for one in bad:
                 new += _insert(connection, one)
             self.dropped += _bound(connection, self.mb_max * 1_000_000)
@@ -127,7 +116,7 @@ class Quarantine:
         Raises:
             Unavailable: They cannot be read now.
         """
-        with self._connected() as connection:
+        with self._database.connected() as connection:
             rows = connection.execute(sa.select(*_LISTED).order_by(table.c.id.desc()).limit(limit)).all()
         return [Kept(*row) for row in rows]
 
@@ -137,7 +126,7 @@ class Quarantine:
         Raises:
             Unavailable: It cannot be read now.
         """
-        with self._connected() as connection:
+        with self._database.connected() as connection:
             row = connection.execute(sa.select(*_LISTED, table.c.payload).where(table.c.id == number)).one_or_none()
         return Kept(*row) if row else None
 
@@ -147,7 +136,7 @@ class Quarantine:
         Raises:
             Unavailable: It cannot be written now.
         """
-        with self._connected() as connection:
+        with self._database.connected() as connection:
             connection.execute(table.delete().where(table.c.id == number))
 
     def of_device(self, site: str, device: str) -> list[Quarantined]:
@@ -157,7 +146,7 @@ class Quarantine:
             Unavailable: They cannot be read now.
         """
         columns = ("epoch", "nonce", "lane", "batch", "sealed_at_ns", "streams")
-        with self._connected() as connection:
+        with self._database.connected() as connection:
             rows = connection.execute(
                 sa.select(*(table.c[name] for name in columns))
                 .where(table.c.site == site, table.c.device == device, table.c.batch.is_not(None))
@@ -167,47 +156,6 @@ class Quarantine:
             Quarantined(epoch, nonce, lane, batch, sealed_at_ns, _streams.decode(streams))
             for epoch, nonce, lane, batch, sealed_at_ns, streams in rows
         ]
-
-    @contextlib.contextmanager
-    def _connected(self) -> Iterator[sa.Connection]:
-        """A transaction whose errors say what to do next."""
-        try:
-            with self._opened().begin() as connection:
-                yield connection
-        except (SQLAlchemyError, OSError) as error:
-            raise _unavailable(self.path, error) from error
-        self._check_file()
-
-    def _open(self) -> None:
-        engine = tables.engine(self.path)
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            tables.metadata.create_all(engine)
-            file = OpenedFile(self.path)
-        except (SQLAlchemyError, OSError) as error:
-            engine.dispose()
-            raise _unavailable(self.path, error) from error
-        self._engine, self._file = engine, file
-
-    def _opened(self) -> sa.Engine:
-        """The database, opened anew where its file was lost."""
-        self._check_file()
-        with self._lock:
-            if self._engine is None and self._file is not None:
-                self._open()
-                _log.error(REOPENED, self.path)
-            if self._engine is None:
-                raise Unavailable(f"{self.path} is not open")
-            return self._engine
-
-    def _check_file(self) -> None:
-        """Raise Unavailable, and let go of the file, unless the path still names the one that is open."""
-        with self._lock:
-            if self._engine is not None and self._file is not None and not self._file.in_place:
-                self._engine.dispose()
-                self._file.remove_log()
-                self._engine = None
-                raise Unavailable(lost(self.path))
 
 
 _LISTED = tuple(
@@ -255,8 +203,3 @@ def _bound(connection: sa.Connection, bytes_max: int) -> int:
             total -= size
             deleted += 1
     return deleted
-
-
-def _unavailable(path: Path, error: Exception) -> Unavailable:
-    cause = getattr(error, "orig", None) or error
-    return Unavailable(f"{path}: {cause}; see that its disk has space and the collector's user may write it")

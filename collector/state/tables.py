@@ -32,6 +32,37 @@ quarantine = sa.Table(
 )
 """`site` to `streams` come from the header and are set only where its device is the topic's own."""
 
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at_ns", sa.BigInteger, nullable=False),
+    sa.Column("site", sa.String, nullable=False),
+    sa.Column("device", sa.String, nullable=False),
+    sa.Column("stream", sa.String),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("detail", sa.String, nullable=False),
+    sa.Index("events_device", "site", "device", "at_ns"),
+    sa.Index("events_time", "at_ns"),
+)
+"""What the collector itself has to tell of a device."""
+
+asked = sa.Table(
+    "asked",
+    metadata,
+    sa.Column("site", sa.String, primary_key=True),
+    sa.Column("device", sa.String, primary_key=True),
+    sa.Column("epoch", sa.BigInteger, primary_key=True),
+    sa.Column("nonce", sa.String, primary_key=True),
+    sa.Column("lane", sa.String, primary_key=True),
+    sa.Column("since_ns", sa.BigInteger, nullable=False),
+    sa.Column("at_ns", sa.BigInteger, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("ranges", sa.String, nullable=False),
+    sa.Column("remains", sa.String, nullable=False),
+)
+"""What devices were asked to send again, per lane of a start: `ranges` when last asked, `remains` was in vain."""
+
 
 def engine(path: Path) -> sa.Engine:
     """The database in a SQLite file; nothing is opened yet."""

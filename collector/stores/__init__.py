@@ -10,9 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, cast
 
 from collector.stores.answers import (
+    Balance,
     DeviceFacts,
+    Entry,
     EpochBooks,
     EventSeen,
+    Hole,
+    LaneKey,
     ModelFacts,
     Pace,
     Place,
@@ -100,6 +104,18 @@ class Store(Protocol):
 
     def ledger(self, site: str, device: str, from_ns: int | None = None, to_ns: int | None = None) -> list[EpochBooks]:
         """The books of every start of a device, oldest first; with a range only of batches sealed in it."""
+
+    def balances(self) -> list[Balance]:
+        """The sums of every device's ledger, cheaply: the fleet's page asks each second."""
+
+    def holes(self) -> list[Hole]:
+        """Batches of all devices that must exist and did not arrive, by lane and number; the first of each lane."""
+
+    def entries(self, lane: LaneKey, after: int, limit: int) -> list[Entry]:
+        """The ledger's entries of a lane in the order of their numbers, from the first one above `after`."""
+
+    def frames(self, site: str, device: str, from_ns: int, to_ns: int) -> dict[tuple[int, str, str], list[int]]:
+        """Numbers of the frames captured in the range that have an observation, by epoch, nonce and stream."""
 
     def events(self, scope: Scope, from_ns: int, to_ns: int, limit: int) -> list[EventSeen]:
         """Events, newest first."""

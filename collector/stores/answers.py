@@ -6,9 +6,21 @@ the wire; `collector.queries` turns them into what people read.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from shared.records import Batch, Detection, Fate, Guess, HistogramData, Lane, Maker, Outcome, Status
+from shared.records import (
+    Batch,
+    Detection,
+    Fate,
+    Guess,
+    Held,
+    HistogramData,
+    Lane,
+    Maker,
+    Outcome,
+    Status,
+    StreamRuns,
+)
 
 Written = Literal["stored", "duplicate", "expired"]
 """What a store did with a batch; all three are final, so all three are acked."""
@@ -67,6 +79,8 @@ class DeviceFacts:
         state_since_ns: Since when its state is what it is, or None.
         epoch: Of the start that its newest status or batch names, or None.
         streams: Names of the streams that it ever told of.
+        held: Batches that it still had when it last told of them, or None: it never did.
+        held_at_ns: When that was, by its own clock.
     """
 
     site: str
@@ -78,6 +92,8 @@ class DeviceFacts:
     state_since_ns: int | None
     epoch: int | None
     streams: tuple[str, ...]
+    held: tuple[Held, ...] | None = None
+    held_at_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +197,77 @@ class WindowSum:
     http_requests: dict[str, int] = field(default_factory=dict)
 
 
+class LaneKey(NamedTuple):
+    """A lane of one start of a device."""
+
+    site: str
+    device: str
+    epoch: int
+    nonce: str
+    lane: Lane
+
+
+class Hole(NamedTuple):
+    """Batches `first` to `last`, both included, that must exist and did not arrive.
+
+    `since_ns` is when the collector received what says that they exist.
+    """
+
+    lane: LaneKey
+    first: int
+    last: int
+    since_ns: int
+
+
+class FrameGap(NamedTuple):
+    """Frames `first` to `last` of a stream that did not arrive.
+
+    `after` is the detail batch of the frames before them (0: there is none), `before` that of the frames after them.
+    """
+
+    first: int
+    last: int
+    after: int
+    before: int
+
+
+class Balance(NamedTuple):
+    """The sums of a device's ledger.
+
+    Attributes:
+        site: Its site.
+        device: Its name in the site.
+        captured: Frames that got a number, as far as is known.
+        sealed: Frames with a fate, lost tails included.
+        missing: Frames that must exist and did not arrive.
+    """
+
+    site: str
+    device: str
+    captured: int
+    sealed: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A batch as the ledger has it.
+
+    Attributes:
+        batch: Its number.
+        sealed_at_ns: When it was sealed; a thinned one, when its tombstone was.
+        sha256: Of its body, in hex.
+        fate: Of its frames.
+        streams: The frames that it covers.
+    """
+
+    batch: int
+    sealed_at_ns: int
+    sha256: str
+    fate: Fate
+    streams: Mapping[str, StreamRuns]
+
+
 @dataclass(slots=True)
 class StreamBooks:
     """A stream's frames within an epoch, as the ledger has them.
@@ -191,6 +278,7 @@ class StreamBooks:
         outcomes: Frames per outcome.
         fates: Frames per fate, of those that arrived: `stored`, `thinned`, `expired`.
         missing: Frames in gaps before and between the known ones.
+        gaps: Where they are; the first ones, where they are many.
         tail_sealed: Last sealed frame as the next start told, or the last one that arrived where that is more; None
             while no start told. Unlike `last` it knows no range.
         tail_captured: Last numbered frame as the next start told, at least `tail_sealed`, or None.
@@ -204,6 +292,7 @@ class StreamBooks:
     outcomes: dict[Outcome, int] = field(default_factory=dict)
     fates: dict[Fate, int] = field(default_factory=dict)
     missing: int = 0
+    gaps: list[FrameGap] = field(default_factory=list)
     tail_sealed: int | None = None
     tail_captured: int | None = None
     planned: int | None = None

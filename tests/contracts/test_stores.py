@@ -13,9 +13,9 @@ import pytest
 
 from collector import stores
 from collector.stores import Rejected, Store, Unavailable, sqlite
-from collector.stores.answers import Scope, Wanted
+from collector.stores.answers import LaneKey, Scope, Wanted
 from collector.stores.sqlite import SQLite
-from shared.records import Event, Previous, Tail, Tombstone, Vitals
+from shared.records import Event, Held, Previous, Tail, Tombstone, Vitals
 from tests.collector.making import (
     NAMES,
     NONCE,
@@ -312,6 +312,90 @@ def test_a_start_of_which_nothing_arrived_is_known_by_the_next_one(store: Store)
     assert first.lanes["detail"].missing == [(1, 2)]
 
 
+def test_holes_are_told_since_when_and_go_as_they_are_filled(store: Store) -> None:
+    def told() -> list[tuple[str, int, int, int]]:
+        assert {hole.lane[:4] for hole in store.holes()} <= {("greenhouse", "pi-roof", 1, NONCE)}
+        return [(hole.lane.lane, hole.first, hole.last, hole.since_ns) for hole in store.holes()]
+
+    store.write([received(detail(1, 1)), received(detail(9, 41), T0 + 20 * SECOND)])
+    assert told() == [("detail", 2, 8, T0 + 20 * SECOND)]
+    store.write([received(detail(5, 21), T0 + 30 * SECOND), received(detail(2, 6)), received(detail(8, 36))])
+    assert told() == [("detail", 3, 4, T0 + 20 * SECOND), ("detail", 6, 7, T0 + 20 * SECOND)]
+    end = Previous(0, 1, NONCE, {"summary": 1, "detail": 11}, clean=True, exact=True, streams={"cam0": Tail(55, 55)})
+    store.write([received(summary(1, end, epoch=2, nonce="f" * 16), T0 + 40 * SECOND)])
+    assert told()[0] == ("summary", 1, 1, T0 + 40 * SECOND)
+    assert told()[-1] == ("detail", 10, 11, T0 + 40 * SECOND)
+    store.write([received(detail(batch, 5 * batch - 4)) for batch in (11, 6, 4, 3, 10, 7)])
+    store.write([received(summary(1))])
+    assert told() == []
+
+
+def test_vitals_tell_how_far_the_detail_has_got_and_what_waits(store: Store) -> None:
+    waits = (Held(1, NONCE, "detail", 2, 6),)
+    store.write([received(detail(1, 1)), received(summary(2, Vitals(0, 1.0, held=waits, detail_sealed=7)))])
+    store.write([received(summary(1, Vitals(0, 0.5, held=(), detail_sealed=3)))])
+    assert [(hole.lane.lane, hole.first, hole.last) for hole in store.holes()] == [("detail", 2, 7)]
+    (facts,) = store.devices()
+    assert (facts.held, facts.held_at_ns) == (waits, T0 + 2 * SECOND), "the newest counts, whatever came last"
+
+
+def test_the_frames_of_a_gap_lie_between_two_batches(store: Store) -> None:
+    store.write([received(detail(batch, first)) for batch, first in ((2, 6), (3, 11), (6, 26), (9, 41))])
+    store.write([received(detail(5, 1, stream="cam1"))])
+    ends = Previous(0, 1, NONCE, {"summary": 0, "detail": 11}, clean=True, exact=True, streams={"cam0": Tail(50, 50)})
+    store.write([received(summary(1, ends, epoch=2, nonce="f" * 16))])
+    for account in (store.ledger("greenhouse", "pi-roof"), store.ledger("greenhouse", "pi-roof", 0, FOREVER)):
+        books = account[0].streams["cam0"]
+        assert books.gaps == [(1, 5, 0, 2), (16, 25, 3, 6), (31, 40, 6, 9), (46, 50, 9, 12)]
+        assert books.missing == sum(gap.last - gap.first + 1 for gap in books.gaps) == 30
+
+
+def test_balances_are_the_sums_of_the_ledgers(store: Store) -> None:
+    store.write([received(payload) for payload in journey()])
+    store.write([received(detail(2, 8, device="pi-door")), received(detail(4, 20, stream="cam1", device="pi-door"))])
+    store.write([received(detail(1, 1), T0 + 31 * DAY)])
+    books = {device: store.ledger("greenhouse", device) for device in ("pi-door", "pi-roof")}
+    for balance in store.balances():
+        streams = [stream for epoch in books[balance.device] for stream in epoch.streams.values()]
+        lost = sum((s.tail_captured or 0) - max(s.last, s.tail_sealed or 0) for s in streams if s.tail_captured)
+        assert balance.sealed == sum(sum(s.fates.values()) for s in streams) + lost
+        assert balance.captured == sum(sum(s.outcomes.values()) + s.missing for s in streams) + lost
+        assert balance.missing == sum(s.missing for s in streams)
+    assert [(balance.device, balance.missing) for balance in store.balances()] == [("pi-door", 26), ("pi-roof", 0)]
+
+
+def test_entries_come_by_number_with_digest_fate_and_frames(store: Store) -> None:
+    written = [received(payload) for payload in journey()]
+    store.write(written)
+    lane = LaneKey("greenhouse", "pi-roof", 1, NONCE, "detail")
+    found = store.entries(lane, 0, 10)
+    assert [(entry.batch, entry.fate) for entry in found] == [
+        (1, "stored"),
+        (2, "stored"),
+        (3, "thinned"),
+        (4, "stored"),
+    ]
+    assert found[0].sha256 == written[0].batch.header.sha256
+    assert found[2].streams == {"cam0": runs(("ok", 11, 15))}
+    assert [entry.batch for entry in store.entries(lane, 1, 2)] == [2, 3]
+    assert [dict(entry.streams) for entry in store.entries(lane._replace(lane="summary"), 0, 10)] == [{}, {}]
+    assert store.entries(lane, 4, 10) == store.entries(lane._replace(nonce="e" * 16), 0, 10) == []
+
+
+def test_frames_with_an_observation_are_told_by_start_and_stream(store: Store) -> None:
+    store.write([received(payload) for payload in journey()])
+    every = store.frames("greenhouse", "pi-roof", 0, FOREVER)
+    assert every == {
+        (1, NONCE, "cam0"): [*range(1, 11), *range(16, 21)],
+        (2, "f" * 16, "cam1"): [1, 2, 3, 4, 5],
+    }
+    assert store.frames("greenhouse", "pi-roof", T0 + SECOND - SECOND // 10, T0 + SECOND) == {
+        (1, NONCE, "cam0"): [5],
+        (2, "f" * 16, "cam1"): [5],
+    }
+    assert store.frames("greenhouse", "pi-door", 0, FOREVER) == {}
+
+
 def test_a_thinned_batch_that_arrives_after_all_is_stored(store: Store) -> None:
     payload = detail(1, 1)
     batch = received(payload)
@@ -532,14 +616,38 @@ def test_an_unknown_kind_is_answered_with_those_that_are_known() -> None:
         stores.create("duckdb")
 
 
+ADDED = {
+    2: (("planned INTEGER, asleep INTEGER NOT NULL DEFAULT 0,", ""), ("TABLE plans", None)),
+    3: (("TABLE request_counts", None),),
+    4: ((", held BLOB, held_at_ns INTEGER", ""), (", told INTEGER NOT NULL DEFAULT 0", ""), ("TABLE holes", None)),
+}
+"""What each version of the tables added: text to take out again, or a whole table."""
+
+
+def tables(version: int) -> Iterator[str]:
+    """The statements that made a file of an earlier version."""
+    changes = [change for added, changed in ADDED.items() if added > version for change in changed]
+    for statement in sqlite.schema.TABLES:
+        made = statement
+        if any(text in made for text, instead in changes if instead is None):
+            continue
+        for text, instead in changes:
+            made = made if instead is None else made.replace(text, instead)
+        yield made
+
+
+def old_file(path: Path, version: int, *statements: str) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        for statement in (*tables(version), *statements):
+            old.execute(statement)
+        old.execute(f"PRAGMA user_version = {version}")
+        old.commit()
+
+
 def test_a_file_of_the_first_release_is_brought_up_to_date(tmp_path: Path) -> None:
     path = tmp_path / "vigie.db"
-    columns = "planned INTEGER, asleep INTEGER NOT NULL DEFAULT 0,"
+    old_file(path, 1)
     with contextlib.closing(sqlite3.connect(path)) as old:
-        for statement in sqlite.schema.TABLES:
-            if "TABLE plans" not in statement and "TABLE request_counts" not in statement:
-                old.execute(statement.replace(columns, ""))
-        old.execute("PRAGMA user_version = 1")
         assert "planned" not in str(old.execute("SELECT sql FROM sqlite_master").fetchall())
     with SQLite(path) as store:
         store.write([received(summary(1, window(SECOND, {"ok": 9}, planned=10, requests={"200": 9})))])
@@ -547,3 +655,23 @@ def test_a_file_of_the_first_release_is_brought_up_to_date(tmp_path: Path) -> No
         assert (one.planned, one.http_requests) == (10, {"200": 9})
     with SQLite(path) as store:
         assert store.ledger("greenhouse", "pi-roof")[0].streams["cam0"].planned == 10
+
+
+def test_the_holes_of_an_older_file_are_found_when_it_is_brought_up_to_date(tmp_path: Path) -> None:
+    """Between batches, below what was forgotten not, and beyond the last one what a later start told."""
+    batch = "INSERT INTO batches VALUES ({0}, 1, 1, {0}, {0}0, {0}1, 'synced', x'00', 5, 0)"
+    old_file(
+        tmp_path / "vigie.db",
+        3,
+        "INSERT INTO devices (id, site, device) VALUES (1, 'greenhouse', 'pi-roof')",
+        "INSERT INTO epochs VALUES (1, 1, 1, '0123456789abcdef', 10, 90)",
+        *(batch.format(number) for number in (5, 6, 9)),
+        "INSERT INTO lanes VALUES (1, 1, 9, 5, 3)",
+        "INSERT INTO endings VALUES (1, 77, 2, 12, 1, 1)",
+    )
+    with SQLite(tmp_path / "vigie.db") as store:
+        held = [(hole.lane.lane, hole.first, hole.last, hole.since_ns) for hole in store.holes()]
+        assert held == [("summary", 1, 2, 77), ("detail", 4, 4, 51), ("detail", 7, 8, 91), ("detail", 10, 12, 77)]
+        (books,) = store.ledger("greenhouse", "pi-roof")
+        assert books.lanes["detail"].missing == [(4, 4), (7, 8), (10, 12)]
+        assert (books.lanes["summary"].last, books.lanes["detail"].last) == (2, 12)

@@ -5,7 +5,9 @@ schema       the tables
 keys         names and their integers
 write        batches into tables, in one transaction
 read         tables into answers
+holes        batches that must exist and have not arrived
 ledger       the ledger out of its tables
+entries      its single entries, and which frames have an observation
 expire       deleting what is too old
 ===========  ======================================================
 
@@ -23,9 +25,13 @@ from typing import Self, TypeVar
 
 from collector.stores import Rejected, Unavailable
 from collector.stores.answers import (
+    Balance,
     DeviceFacts,
+    Entry,
     EpochBooks,
     EventSeen,
+    Hole,
+    LaneKey,
     ModelFacts,
     Pace,
     Place,
@@ -39,7 +45,7 @@ from collector.stores.answers import (
     Written,
 )
 from collector.stores.opened import REOPENED, OpenedFile, lost
-from collector.stores.sqlite import expire, ledger, read, schema, write
+from collector.stores.sqlite import entries, expire, holes, ledger, read, schema, write
 from collector.stores.sqlite.keys import Keys
 
 BUSY_S = 5.0
@@ -157,6 +163,26 @@ class SQLite:
         """The books of every start of a device."""
         with self._reading() as connection:
             return ledger.read(connection, site, device, from_ns, to_ns)
+
+    def balances(self) -> list[Balance]:
+        """The sums of every device's ledger."""
+        with self._reading() as connection:
+            return ledger.balances(connection)
+
+    def holes(self) -> list[Hole]:
+        """Batches of all devices that must exist and did not arrive."""
+        with self._reading() as connection:
+            return holes.read(connection)
+
+    def entries(self, lane: LaneKey, after: int, limit: int) -> list[Entry]:
+        """The ledger's entries of a lane, by number."""
+        with self._reading() as connection:
+            return entries.entries(connection, lane, after, limit)
+
+    def frames(self, site: str, device: str, from_ns: int, to_ns: int) -> dict[tuple[int, str, str], list[int]]:
+        """Numbers of the frames that have an observation."""
+        with self._reading() as connection:
+            return entries.frames(connection, site, device, from_ns, to_ns)
 
     def events(self, scope: Scope, from_ns: int, to_ns: int, limit: int) -> list[EventSeen]:
         """Events, newest first."""

@@ -84,6 +84,7 @@ def _ledger(oldest_ns: int, connection: sqlite3.Connection) -> int:
         )
         if lane:
             _spans(connection, epoch, batch)
+        connection.execute("DELETE FROM holes WHERE epoch = ? AND lane = ? AND last < ?", (epoch, lane, batch))
         connection.execute("DELETE FROM batches WHERE id = ?", (number,))
     return len(old)
 

@@ -21,7 +21,7 @@ from collector.stores.answers import (
 )
 from collector.stores.sqlite.schema import BIN_COLUMNS, OUTCOMES, VITALS_COLUMNS
 from collector.stores.sqlite.write import MASK_BITS
-from shared.records import Detection, Guess, HistogramData, Maker, Status
+from shared.records import Detection, Guess, Held, HistogramData, Maker, Status
 from shared.schema import VITALS
 
 PACE_BATCHES_MAX = 600
@@ -33,6 +33,7 @@ PLAN_SUMS = f"sum(w.planned), sum(iif(w.planned IS NULL, 0, {_CAPTURED})), sum(w
 _statuses = msgspec.json.Decoder(Status)
 _makers = msgspec.json.Decoder(Maker)
 _names = msgspec.json.Decoder(tuple[str, ...])
+_held = msgspec.json.Decoder(tuple[Held, ...])
 _found = msgspec.msgpack.Decoder(tuple[tuple[Detection, ...], tuple[Guess, ...]])
 _BOOLS = frozenset(field.name for field in VITALS if field.kind == "bool")
 
@@ -49,8 +50,8 @@ def devices(connection: sqlite3.Connection) -> list[DeviceFacts]:
         )
     }
     rows = connection.execute(
-        "SELECT id, site, device, last_batch_at_ns, status, status_at_ns, heard_at_ns, state_since_ns "
-        "FROM devices ORDER BY site, device"
+        "SELECT id, site, device, last_batch_at_ns, status, status_at_ns, heard_at_ns, state_since_ns, "
+        "held, held_at_ns FROM devices ORDER BY site, device"
     )
     return [
         DeviceFacts(
@@ -60,11 +61,13 @@ def devices(connection: sqlite3.Connection) -> list[DeviceFacts]:
             status,
             status_at_ns,
             heard_at_ns,
-            state_since_ns,
+            since_ns,
             _newest_epoch(status, status_at_ns, sealed.get(number)),
             tuple(streams.get(number, ())),
+            _held.decode(held) if held else None,
+            held_at_ns,
         )
-        for number, site, device, last_batch_at_ns, body, status_at_ns, heard_at_ns, state_since_ns in rows
+        for number, site, device, last_batch_at_ns, body, status_at_ns, heard_at_ns, since_ns, held, held_at_ns in rows
         for status in (_statuses.decode(body) if body else None,)
     ]
 

@@ -4,20 +4,23 @@ Names that come again and again (devices, streams, epochs, makers) are interned 
 refers to them by integer. The big tables are clustered by the order in which they are read, without a second index:
 an observation costs one insertion into one tree. `totals` and `lanes` are kept in step by the same transaction, so
 that the ledger of a device is a handful of rows however long it has been running; so is `plans`, the sums of what the
-windows below an hour say of the plan (`captured` of those that say what was planned).
+windows below an hour say of the plan (`captured` of those that say what was planned), and so is `holes`, what lies
+below `lanes.told`, the highest number that must exist, and has not arrived.
 
 Ledger rows (`batches`, `spans`) live as long as the detail; `totals` remembers up to where spans were forgotten.
 """
 
 from shared.histogram import BINS_MAX
-from shared.records import Fate, Outcome
+from shared.records import Fate, Lane, Outcome
 from shared.schema import VITALS
 
-VERSION = 3
+VERSION = 4
 """Stored in the file as `user_version`."""
 
 OUTCOMES: tuple[Outcome, ...] = ("ok", "skipped", "gated", "unreadable", "failed")
 FATES: tuple[Fate, ...] = ("stored", "thinned", "expired")
+LANES: tuple[Lane, ...] = ("summary", "detail")
+"""A lane's number is its place here."""
 
 BIN_COLUMNS = tuple(f"b{i}" for i in range(BINS_MAX))
 VITALS_COLUMNS = tuple(field.name for field in VITALS)
@@ -35,11 +38,15 @@ _REQUESTS = """CREATE TABLE request_counts (
         window INTEGER NOT NULL, status TEXT NOT NULL, requests INTEGER NOT NULL,
         PRIMARY KEY (window, status)) STRICT, WITHOUT ROWID"""
 
+_HOLES = """CREATE TABLE holes (
+        epoch INTEGER NOT NULL, lane INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+        since_ns INTEGER NOT NULL, PRIMARY KEY (epoch, lane, first)) STRICT, WITHOUT ROWID"""
+
 TABLES = (
     """CREATE TABLE devices (
         id INTEGER PRIMARY KEY, site TEXT NOT NULL, device TEXT NOT NULL,
         last_batch_at_ns INTEGER, status BLOB, status_at_ns INTEGER, heard_at_ns INTEGER,
-        state TEXT, state_since_ns INTEGER, UNIQUE (site, device)) STRICT""",
+        state TEXT, state_since_ns INTEGER, held BLOB, held_at_ns INTEGER, UNIQUE (site, device)) STRICT""",
     """CREATE TABLE streams (
         id INTEGER PRIMARY KEY, device INTEGER NOT NULL, name TEXT NOT NULL, UNIQUE (device, name)) STRICT""",
     """CREATE TABLE epochs (
@@ -65,7 +72,9 @@ TABLES = (
         forgotten_to INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (epoch, stream)) STRICT, WITHOUT ROWID""",
     """CREATE TABLE lanes (
         epoch INTEGER NOT NULL, lane INTEGER NOT NULL, last INTEGER NOT NULL, batches INTEGER NOT NULL,
-        forgotten_to INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (epoch, lane)) STRICT, WITHOUT ROWID""",
+        forgotten_to INTEGER NOT NULL DEFAULT 0, told INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (epoch, lane)) STRICT, WITHOUT ROWID""",
+    _HOLES,
     """CREATE TABLE endings (
         epoch INTEGER PRIMARY KEY, told_at_ns INTEGER NOT NULL, summary INTEGER NOT NULL, detail INTEGER NOT NULL,
         clean INTEGER NOT NULL, exact INTEGER NOT NULL) STRICT""",
@@ -105,6 +114,20 @@ TABLES = (
         state TEXT NOT NULL, epoch INTEGER NOT NULL, body BLOB NOT NULL) STRICT""",
 )
 
+_TOLD = (
+    "UPDATE lanes SET told = max(last, coalesce((SELECT iif(lane, n.detail, n.summary) FROM endings n "
+    "WHERE n.epoch = lanes.epoch), 0))"
+)
+_BETWEEN = (
+    "INSERT INTO holes SELECT epoch, lane, before + 1, batch - 1, received_at_ns FROM (SELECT b.*, "
+    "lag(b.batch, 1, l.forgotten_to) OVER (PARTITION BY b.epoch, b.lane ORDER BY b.batch) AS before "
+    "FROM batches b JOIN lanes l ON l.epoch = b.epoch AND l.lane = b.lane) WHERE batch > before + 1"
+)
+_BEYOND = (
+    "INSERT INTO holes SELECT l.epoch, l.lane, l.last + 1, l.told, n.told_at_ns FROM lanes l "
+    "JOIN endings n ON n.epoch = l.epoch WHERE l.told > l.last"
+)
+
 UPGRADES = {
     1: (
         "ALTER TABLE windows ADD COLUMN planned INTEGER",
@@ -112,5 +135,16 @@ UPGRADES = {
         _PLANS,
     ),
     2: (_REQUESTS,),
+    3: (
+        "ALTER TABLE devices ADD COLUMN held BLOB",
+        "ALTER TABLE devices ADD COLUMN held_at_ns INTEGER",
+        "ALTER TABLE lanes ADD COLUMN told INTEGER NOT NULL DEFAULT 0",
+        "INSERT OR IGNORE INTO lanes (epoch, lane, last, batches) SELECT epoch, 0, 0, 0 FROM endings WHERE summary",
+        "INSERT OR IGNORE INTO lanes (epoch, lane, last, batches) SELECT epoch, 1, 0, 0 FROM endings WHERE detail",
+        _TOLD,
+        _HOLES,
+        _BETWEEN,
+        _BEYOND,
+    ),
 }
 """What turns a file of a version into one of the next."""

@@ -8,8 +8,9 @@ import msgspec
 
 from collector.stores import Rejected
 from collector.stores.answers import Received, ReceivedStatus, Written
+from collector.stores.sqlite.holes import Holes
 from collector.stores.sqlite.keys import Keys
-from collector.stores.sqlite.schema import BIN_COLUMNS, FATES, OUTCOMES, VITALS_COLUMNS
+from collector.stores.sqlite.schema import BIN_COLUMNS, FATES, LANES, OUTCOMES, VITALS_COLUMNS
 from shared import failpoints
 from shared.histogram import BINS
 from shared.records import (
@@ -19,6 +20,8 @@ from shared.records import (
     Event,
     Fate,
     Header,
+    Held,
+    Lane,
     ModelInfo,
     Observation,
     Previous,
@@ -30,7 +33,7 @@ from shared.records import (
     Window,
 )
 
-LANES = {"summary": 0, "detail": 1}
+_DETAIL = LANES.index("detail")
 THINNED = FATES.index("thinned")
 HOUR_S = 3600
 MASK_BITS = 63
@@ -153,6 +156,8 @@ class _Writing:
         self._lanes: dict[tuple[int, int], list[int]] = {}
         self._epochs: dict[int, tuple[int, int]] = {}
         self._heard: dict[int, int] = {}
+        self._holes = Holes(connection)
+        self._held: dict[int, tuple[int, tuple[Held, ...]]] = {}
         self._window = 0
 
     def take_all(self, batches: Sequence[Received]) -> list[Written]:
@@ -205,6 +210,11 @@ class _Writing:
             "UPDATE devices SET last_batch_at_ns = max(coalesce(last_batch_at_ns, 0), ?) WHERE id = ?",
             [(at_ns, device) for device, at_ns in self._heard.items()],
         )
+        self._executemany(
+            "UPDATE devices SET held = ?1, held_at_ns = ?2 WHERE id = ?3 AND coalesce(held_at_ns, 0) <= ?2",
+            [(msgspec.json.encode(held), at_ns, device) for device, (at_ns, held) in self._held.items()],
+        )
+        self._holes.flush()
 
     def _fate(self, received: Received) -> Fate:
         header = received.batch.header
@@ -215,7 +225,7 @@ class _Writing:
         """Enter a batch into the ledger; False when it is there already."""
         known = self._execute(
             "SELECT sha256, fate FROM batches WHERE epoch = ? AND lane = ? AND batch = ?",
-            (booked.epoch, LANES[booked.lane], booked.batch),
+            (booked.epoch, LANES.index(booked.lane), booked.batch),
         ).fetchone()
         sha256 = bytes.fromhex(booked.sha256)
         if known is not None:
@@ -234,7 +244,7 @@ class _Writing:
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 booked.epoch,
-                LANES[booked.lane],
+                LANES.index(booked.lane),
                 booked.batch,
                 header.sealed_at_ns,
                 received_at_ns,
@@ -244,14 +254,16 @@ class _Writing:
                 FATES.index(booked.fate),
             ),
         )
-        lane = self._lanes.setdefault((booked.epoch, LANES[booked.lane]), [0, 0])
+        lane = self._lanes.setdefault((booked.epoch, LANES.index(booked.lane)), [0, 0])
         lane[0] = max(lane[0], booked.batch)
         lane[1] += known is None
+        if known is None:
+            self._holes.arrived(booked.epoch, LANES.index(booked.lane), booked.batch, received_at_ns)
         return True
 
     def _unbook(self, booked: "_Booked") -> None:
         """Take a tombstone's entries out again: the batch itself arrived after all."""
-        where = (booked.epoch, LANES[booked.lane], booked.batch)
+        where = (booked.epoch, LANES.index(booked.lane), booked.batch)
         self._execute("DELETE FROM batches WHERE epoch = ? AND lane = ? AND batch = ?", where)
         rows = self._execute(
             f"SELECT stream, first, {', '.join(OUTCOMES)} FROM spans WHERE epoch = ? AND batch = ? AND fate = ?",  # noqa: S608  # names from the schema
@@ -316,7 +328,7 @@ class _Writing:
             if isinstance(record, Tombstone):
                 self._tombstone(device, record, header, received.received_at_ns)
             elif isinstance(record, Previous):
-                self._previous(device, record, at_ns)
+                self._previous(device, record, at_ns, received.received_at_ns)
             elif isinstance(record, ModelInfo):
                 self._model(record, at_ns)
             elif isinstance(record, Window):
@@ -330,13 +342,20 @@ class _Writing:
                 )
             else:
                 self._execute(_VITALS, (*key, *_vitals_values(record)))
+                self._note_held(device, record, at_ns)
+                self._holes.told(epoch, _DETAIL, record.detail_sealed or 0, received.received_at_ns)
+
+    def _note_held(self, device: int, vitals: Vitals, at_ns: int) -> None:
+        known_ns, _ = self._held.get(device, (0, ()))
+        if vitals.held is not None and at_ns >= known_ns:
+            self._held[device] = (at_ns, vitals.held)
 
     def _tombstone(self, device: int, record: Tombstone, header: Header, received_at_ns: int) -> None:
         epoch = self._keys.epoch(device, record.epoch, record.nonce)
         booked = _Booked(epoch, "detail", record.batch, record.sha256, record.streams, "thinned")
         self._book(device, booked, header, received_at_ns)
 
-    def _previous(self, device: int, record: Previous, at_ns: int) -> None:
+    def _previous(self, device: int, record: Previous, at_ns: int, received_at_ns: int) -> None:
         if not record.epoch:
             return  # the device's first start
         epoch = self._keys.epoch(device, record.epoch, record.nonce)
@@ -351,6 +370,8 @@ class _Writing:
                 record.exact,
             ),
         )
+        for number, lane in enumerate(LANES):
+            self._holes.told(epoch, number, record.sealed.get(lane, 0), received_at_ns)
         self._executemany(
             _TAIL,
             [
@@ -424,7 +445,7 @@ class _Booked:
     """A batch as the ledger books it; the epoch is interned."""
 
     epoch: int
-    lane: str
+    lane: Lane
     batch: int
     sha256: str
     streams: Mapping[str, StreamRuns]
