@@ -10,6 +10,8 @@ build           the one place that makes objects out of configuration, and runs 
 broker          the embedded broker, for one site, the demo and tests
 receive         broker to a bounded queue
 admit           a message as something that may be stored, or the reason why not
+series          how many names a device may make up
+twins           two devices with one name
 ingest          queue to store, store to acks: many messages in one write
 acks            what to tell the devices, coalesced
 metrics         what the collector counts about itself

@@ -34,6 +34,11 @@ class Acks:
     def __init__(self) -> None:
         self._words: dict[To, _Word] = {}
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there is anything to tell."""
+        return bool(self._words)
+
     def stored(self, to: To, number: int) -> None:
         """The store has it."""
         self._words.setdefault(to, _Word()).stored.add(number)

@@ -16,7 +16,7 @@ from collector.state.quarantine import Bad
 from collector.stores.answers import Received, ReceivedStatus
 from shared import topics, wire
 from shared.histogram import BINS, restore
-from shared.records import TICK_NS, WIRE_VERSION, Batch, Detail, Header, Summary, Tombstone, Window
+from shared.records import TICK_NS, WIRE_VERSION, Batch, Detail, Header, ModelInfo, Summary, Tombstone, Window
 from shared.topics import Address, NotOurs
 from shared.wire import TooNew, Unreadable
 
@@ -29,6 +29,9 @@ WINDOW_COUNT_MAX = 2**40
 
 PREFIX_BYTES = 64 * 1024
 """Kept of a message that is too large and has no header line within the limit."""
+
+OWN_CLOCK = "this machine's clock is before 2020: set it, and see that it is kept by NTP"
+"""While that is so nothing is taken in: no time could be checked, and devices would learn a wrong one from us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +69,11 @@ def cut(message: Message) -> Message:
 
 @dataclass(frozen=True, slots=True)
 class GoodBatch:
-    """A batch that may be stored, and the message that it came in."""
+    """A batch that may be stored, and the message that it came in; `parts` says how much memory it takes."""
 
     message: Message
     received: Received
+    parts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +113,9 @@ def admit(message: Message, clock_ahead_ns: int) -> Admitted:
     except NotOurs:
         return Ignored("foreign_topic")
     read = _READERS.get(address.kind)
-    if read is None:
-        return Ignored("not_for_us")
+    cause = _not_taken(message, address)
+    if read is None or cause:
+        return Ignored(cause or "not_for_us")
     try:
         if message.too_large:
             return bad(message, address, "too_large", message.too_large, _long_header(message.payload, address))
@@ -120,6 +125,14 @@ def admit(message: Message, clock_ahead_ns: int) -> Admitted:
     except (Unreadable, NotAPicture) as error:
         header = error.header if isinstance(error, Unreadable) else None
         return bad(message, address, f"bad_{address.kind}", str(error), header)
+
+
+def _not_taken(message: Message, address: Address) -> str:
+    """Why a message is left alone whatever it holds; empty when it is not."""
+    if message.received_at_ns < EARLIEST_NS:
+        return "own_clock"
+    # A retained one comes at each connection, is no sign of life, and came live before: else its device sends it again.
+    return "retained" if message.retained and address.kind in {"batch", "snapshot"} else ""
 
 
 def bad(message: Message, address: Address, cause: str, reason: str, header: Header | None) -> Bad:
@@ -138,7 +151,24 @@ def _batch(message: Message, address: Address, clock_ahead_ns: int) -> GoodBatch
     problem = _problem(batch, message.received_at_ns + clock_ahead_ns)
     if problem:
         raise Unreadable(problem, batch.header)
-    return GoodBatch(message, Received(batch, message.received_at_ns))
+    return GoodBatch(message, Received(batch, message.received_at_ns), _parts(batch))
+
+
+def _parts(batch: Batch) -> int:
+    """How many objects a batch is in memory, about 100 bytes each."""
+    if isinstance(batch.body, Detail):
+        seen = (one for block in batch.body.blocks for one in block.observations)
+        return 1 + sum(1 + len(one.detections) + len(one.classes) for one in seen)
+    parts = 1
+    for record in batch.body.records:
+        parts += 1
+        if isinstance(record, Window):
+            parts += len(record.classes) + sum(1 + len(data.bins) for data in record.histograms.values())
+        elif isinstance(record, ModelInfo):
+            parts += len(record.names)
+        elif isinstance(record, Tombstone):
+            parts += sum(1 + len(runs.outcomes) for runs in record.streams.values())
+    return parts
 
 
 def _long_header(payload: bytes, address: Address) -> Header | None:

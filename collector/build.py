@@ -15,12 +15,14 @@ from waitress import wasyncore
 from waitress.server import create_server
 
 from collector import stores
+from collector.admit import EARLIEST_NS, OWN_CLOCK
 from collector.broker import CannotListen, EmbeddedBroker
 from collector.config import Settings, WebSettings
 from collector.ingest import Ingest
 from collector.metrics import Metrics
 from collector.queries import Queries
 from collector.receive import Inbox, Receiver
+from collector.series import SeriesLimits
 from collector.state.pictures import Pictures
 from collector.state.quarantine import Quarantine
 from collector.stores import Store, Unavailable
@@ -91,6 +93,14 @@ class Collector:
             write_messages=limits.write_messages,
             write_wait_s=limits.write_wait_ms / 1000,
             clock_ahead_s=limits.clock_ahead_s,
+            series=SeriesLimits(
+                limits.sites,
+                limits.devices_per_site,
+                limits.streams_per_device,
+                limits.makers_per_day,
+                limits.starts_per_day,
+                limits.classes_per_model,
+            ),
         )
         embedded = settings.embedded_broker
         self.broker = EmbeddedBroker(embedded.host, embedded.port) if embedded else None
@@ -155,6 +165,10 @@ class Collector:
             reasons["store"] = problem
         elif not self.ingest.alive:
             reasons["ingest"] = "the ingest thread does not run: see the log, and restart the collector"
+        if problem := self._state_problem():
+            reasons["state"] = problem
+        if time.time_ns() < EARLIEST_NS:
+            reasons["clock"] = OWN_CLOCK
         if self.inbox.full:
             reasons["queue"] = "the queue is full: the store is slower than the devices"
         return reasons
@@ -188,6 +202,15 @@ class Collector:
     def _probe(self) -> str | None:
         try:
             self.store.probe()
+        except Unavailable as error:
+            return error.reason
+        return None
+
+    def _state_problem(self) -> str | None:
+        if self._problem or self.ingest.state_problem:
+            return self.ingest.state_problem  # a state that is not open yet is told of as the store's problem
+        try:
+            self.quarantine.probe()
         except Unavailable as error:
             return error.reason
         return None

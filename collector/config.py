@@ -79,6 +79,12 @@ class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
         quarantine_mb: Size of the quarantine; beyond it the oldest go.
         snapshots_per_stream: Newest pictures that are kept of each stream.
         snapshots_days: Days that a picture is kept.
+        sites: Sites that devices may name. A device for which there is no room keeps its data; the log says so.
+        devices_per_site: Devices that a site may have, over all time.
+        streams_per_device: Streams that a device may have, over all time; beyond it what names another is quarantined.
+        makers_per_day: New models, versions, thresholds and configurations that a device may name in a day.
+        starts_per_day: Starts that a device may tell of in a day.
+        classes_per_model: Classes that a model may have.
         online_s: Silence in seconds after which a device no longer counts as online.
     """
 
@@ -90,6 +96,12 @@ class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
     quarantine_mb: Annotated[int, Meta(ge=1, le=100_000)] = 100
     snapshots_per_stream: Annotated[int, Meta(ge=1, le=100_000)] = 100
     snapshots_days: Days = 7.0
+    sites: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
+    devices_per_site: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
+    streams_per_device: Annotated[int, Meta(ge=1, le=100_000)] = 256
+    makers_per_day: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
+    starts_per_day: Annotated[int, Meta(ge=1, le=1_000_000)] = 5000
+    classes_per_model: Annotated[int, Meta(ge=1, le=2**31)] = 100_000
     online_s: Annotated[float, Meta(ge=5, le=86_400)] = 90.0
 
 

@@ -86,7 +86,8 @@ def _try(ingest: Ingest, held: Quarantine, number: int) -> int:
     one = held.get(number)
     if one is None:
         return _unknown(number)
-    problem = ingest.replay(Message(one.topic, one.payload or b"", retained=True, received_at_ns=one.received_at_ns))
+    retained = one.topic.endswith("/status")  # of old it is no sign of life
+    problem = ingest.replay(Message(one.topic, one.payload or b"", retained, one.received_at_ns))
     if problem is None:
         held.remove(number)
     sys.stdout.write(f"{number}: {problem or 'stored'}\n")

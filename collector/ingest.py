@@ -9,21 +9,32 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 from collector.acks import Acks, To
 from collector.admit import Admitted, GoodBatch, GoodSnapshot, Ignored, Message, Newer, admit, bad
 from collector.metrics import Metrics
 from collector.receive import Inbox
+from collector.series import Series, SeriesLimits
 from collector.state.pictures import Pictures
 from collector.state.quarantine import Bad, Quarantine
 from collector.stores import Rejected, Store, Unavailable
 from collector.stores.answers import Received, ReceivedStatus, Written
+from collector.twins import Twins
 from shared import failpoints, topics
 from shared.records import Detail, Header
 
 RETRY_S_MAX = 30.0
+PARTS_MAX = 200_000
+"""Objects of decoded batches in memory at once, of about 100 bytes each; one batch may be larger."""
+ERRORS_MAX = 10
+"""Errors of our own in a row, after which the process is begun anew."""
+STATE_PAUSES_S = (0.1, 0.3)
+STATE_RETRY_S = 5.0
+"""How long a state that cannot be written is left alone before it is tried again."""
+TOLD_MAX = 10_000
+"""Devices of whose newer wire version is told."""
 SECOND_NS = 10**9
 
 _log = logging.getLogger(__name__)
@@ -47,6 +58,7 @@ class Ingest:
 
     Attributes:
         problem: Why the store cannot be used now; None while it can.
+        state_problem: Why quarantine or pictures cannot be written now; None while they can, as far as it is known.
         crashed: What ended the thread, or None.
     """
 
@@ -62,9 +74,11 @@ class Ingest:
         write_messages: int = 500,
         write_wait_s: float = 0.05,
         clock_ahead_s: float = 86_400.0,
+        series: SeriesLimits | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.problem: str | None = None
+        self.state_problem: str | None = None
         self.crashed: BaseException | None = None
         self._inbox = inbox
         self._store = store
@@ -78,7 +92,11 @@ class Ingest:
         self._clock = clock
         self._acks = Acks()
         self._starts: dict[tuple[str, str], tuple[int, str]] = {}
+        self._series = Series(series or SeriesLimits())
+        self._twins = Twins()
         self._told_too_new: set[tuple[str, str]] = set()
+        self._errors = 0
+        self._state_retry_at = 0.0
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -104,22 +122,59 @@ class Ingest:
 
     def _run(self) -> None:
         try:
-            self._recall_starts()
+            self._recall()
             while not self._stopping.is_set():
                 messages = self._inbox.take(self._write_messages, self._write_wait_s)
                 if messages:
-                    self.process(messages)
+                    self.survive(messages)
         except Stopped:
             pass
         except Exception as error:  # noqa: BLE001  # the process ends by it, and says so
             self.crashed = error
             _log.exception("the ingest thread ended by an error; what it had not acked stays with the devices")
 
-    def _recall_starts(self) -> None:
-        """Which start of each device is its newest, from the store: acks of pictures name it."""
-        for facts in self._persist(self._store.devices):
+    def _recall(self) -> None:
+        """From the store: the names of each device, and which start is its newest (acks of pictures name it)."""
+        devices = self._persist(self._store.devices)
+        self._series.recall(devices)
+        for facts in devices:
             if facts.status is not None:
                 self._starts.setdefault((facts.site, facts.device), (facts.status.epoch, facts.status.nonce))
+
+    def survive(self, messages: Sequence[Message]) -> None:
+        """Process messages; one that meets an error of ours is set aside, so that it does not end us again and again.
+
+        Its device keeps it: it is in quarantine to be looked at, but not refused.
+
+        Raises:
+            Stopped: As `process`.
+            Exception: Error upon error: it is not the messages.
+        """
+        try:
+            self.process(messages)
+        except Stopped:
+            raise
+        except Exception:  # noqa: BLE001  # whatever it is, the other messages are not to suffer by it
+            _log.exception("an error of the collector's own; each message is tried alone")
+        else:
+            self._errors = 0
+            return
+        for message in messages:
+            try:
+                self.process([message])
+            except Stopped:  # noqa: PERF203  # each message has its own fate
+                raise
+            except Exception as error:
+                self._errors += 1
+                if self._errors > ERRORS_MAX:
+                    raise
+                self._set_aside(message, error)
+            else:
+                self._errors = 0
+
+    def _set_aside(self, message: Message, error: Exception) -> None:
+        reason = f"the collector failed on it: {error!r}; please report it, with this message"
+        self._take_bad([Bad(message.topic, message.payload, "internal_error", reason, message.received_at_ns)])
 
     def process(self, messages: Sequence[Message]) -> None:
         """Check, store or quarantine, then ack some messages.
@@ -127,15 +182,36 @@ class Ingest:
         Raises:
             Stopped: The collector is to end, and the store still cannot be used.
         """
-        admitted = [admit(message, self._clock_ahead_ns) for message in messages]
-        self._take_statuses([one for one in admitted if isinstance(one, ReceivedStatus)])
-        rejected = self._take_batches([one for one in admitted if isinstance(one, GoodBatch)])
-        self._take_bad([one for one in admitted if isinstance(one, Bad)] + rejected)
-        for one in admitted:
+        for portion in self._portions(messages):
+            self._take(portion)
+
+    def _portions(self, messages: Iterable[Message]) -> Iterator[list[tuple[Message, Admitted]]]:
+        """Messages read and checked, so many at a time as memory is meant for: a small message may hold very much."""
+        portion: list[tuple[Message, Admitted]] = []
+        parts = 0
+        for message in messages:
+            one = self._series.judged(message, admit(message, self._clock_ahead_ns))
+            portion.append((message, one))
+            parts += one.parts if isinstance(one, GoodBatch) else 1
+            if parts >= PARTS_MAX:
+                yield portion
+                portion, parts = [], 0
+        if portion:
+            yield portion
+
+    def _take(self, portion: Sequence[tuple[Message, Admitted]]) -> None:
+        bad_ones = [one for _, one in portion if isinstance(one, Bad)]
+        bad_ones += self._take_statuses([(message, one) for message, one in portion if isinstance(one, ReceivedStatus)])
+        bad_ones += self._take_batches([one for _, one in portion if isinstance(one, GoodBatch)])
+        self._send_acks()  # what is stored does not wait for the rest
+        for _, one in portion:
             if isinstance(one, GoodSnapshot):
                 self._take_snapshot(one)
-            else:
-                self._count_rest(one)
+            elif isinstance(one, Ignored):
+                self._metrics.dropped.labels(one.cause).inc()
+            elif isinstance(one, Newer):
+                self._take_newer(one)
+        self._take_bad(bad_ones)
         self._send_acks()
 
     def replay(self, message: Message) -> str | None:
@@ -144,9 +220,11 @@ class Ingest:
         Raises:
             Unavailable: The store cannot be used now.
         """
-        one = admit(message, self._clock_ahead_ns)
+        one = admit(message, self._clock_ahead_ns + max(0, self._clock() - message.received_at_ns))
         if isinstance(one, Bad):
             return one.reason
+        if isinstance(one, Ignored):
+            return f"it is not taken: {one.cause}"
         if isinstance(one, Newer):
             return f"wire version {one.version} is newer than this release: upgrade the collector"
         try:
@@ -160,17 +238,26 @@ class Ingest:
             return error.reason
         return None
 
-    def _take_statuses(self, statuses: Sequence[ReceivedStatus]) -> None:
+    def _take_statuses(self, statuses: Sequence[tuple[Message, ReceivedStatus]]) -> list[Bad]:
+        """Store births and wills, and note the answers; those that the store will never take."""
         if not statuses:
-            return
-        self._persist(lambda: self._store.write_statuses(statuses))
+            return []
+        written = [received for _, received in statuses]
+        try:
+            self._persist(lambda: self._store.write_statuses(written))
+        except Rejected as error:
+            if len(statuses) > 1:
+                return [wrong for one in statuses for wrong in self._take_statuses([one])]
+            message = statuses[0][0]
+            return [bad(message, topics.parse(message.topic), "rejected", error.reason, None)]
         failpoints.reached("after_statuses")
-        for received in statuses:
+        for received in written:
             status = received.status
             self._metrics.statuses.labels(status.state).inc()
             self._note_start(received)
             if status.state == "online":
                 self._acks.greet(To(received.site, received.device, status.nonce, status.epoch, "summary"))
+        return []
 
     def _take_batches(self, batches: Sequence[GoodBatch]) -> list[Bad]:
         """Store batches and note their acks; those that the store will never take."""
@@ -216,18 +303,58 @@ class Ingest:
         return answers
 
     def _take_bad(self, messages: Sequence[Bad]) -> None:
+        """Quarantine messages, then note their refusals. Where that cannot be done now, their devices keep them."""
         if not messages:
             return
         dropped = self._quarantine.dropped
-        self._persist(lambda: self._quarantine.put(messages))
+        if not self._quarantined(messages):
+            self._metrics.dropped.labels("quarantine_unavailable").inc(len(messages))
+            return
         failpoints.reached("after_quarantine")
         self._metrics.quarantine_dropped.inc(self._quarantine.dropped - dropped)
         for one in messages:
             self._metrics.quarantined.labels(one.cause).inc()
             _log.warning("quarantined a message on %s: %s", one.topic, one.reason)
-            if one.header is not None:
-                self._metrics.refused.inc()
-                self._acks.refused(_to(one.header), one.header.batch, one.reason)
+            self._refuse(one)
+
+    def _quarantined(self, messages: Sequence[Bad]) -> bool:
+        """Whether the quarantine has them. It is not waited for long: the good ones must not wait for the bad."""
+        if time.monotonic() < self._state_retry_at:
+            return False
+        for pause_s in STATE_PAUSES_S:
+            try:
+                self._quarantine.put(messages)
+            except Unavailable as error:  # noqa: PERF203  # trying again is what the loop is for
+                problem = error.reason
+                self._stopping.wait(pause_s)
+            else:
+                self._state_is(None)
+                return True
+        self._state_is(problem)
+        self._state_retry_at = time.monotonic() + STATE_RETRY_S
+        return False
+
+    def _state_is(self, problem: str | None) -> None:
+        if problem is not None and self.state_problem is None:
+            _log.error("%s; until then the devices keep what has to go there", problem)
+        elif problem is None and self.state_problem is not None:
+            _log.info("quarantine and pictures can be written again")
+        self.state_problem = problem
+
+    def _refuse(self, one: Bad) -> None:
+        """Note for its device that sending it again would not help; a picture is known by its topic."""
+        if one.cause == "internal_error":
+            return
+        address = topics.parse(one.topic)
+        start = self._starts.get((address.site, address.device))
+        if one.header is not None:
+            self._acks.refused(_to(one.header), one.header.batch, one.reason)
+        elif address.stream is not None and address.captured_at_ns is not None and start is not None:
+            to = _to_pictures(address.site, address.device, address.stream, start)
+            self._acks.refused(to, address.captured_at_ns, one.reason)
+        else:
+            return
+        self._metrics.refused.inc()
 
     def _take_snapshot(self, one: GoodSnapshot) -> None:
         try:
@@ -235,13 +362,11 @@ class Ingest:
                 self._metrics.snapshots.inc()
         except OSError as error:
             self._metrics.dropped.labels("picture_unwritable").inc()
-            _log.warning("a picture of %s/%s could not be written: %s", one.site, one.device, error)
+            self._state_is(f"a picture cannot be written: {error}; see that the disk has space")
             return
         start = self._starts.get((one.site, one.device))
         if start is not None:  # else its birth is still to come, and the picture comes again
-            epoch, nonce = start
-            to = To(one.site, one.device, nonce, epoch, f"snapshot/{one.stream}")
-            self._acks.stored(to, one.captured_at_ns)
+            self._acks.stored(_to_pictures(one.site, one.device, one.stream, start), one.captured_at_ns)
 
     def _count_batch(self, received: Received, answer: Written) -> None:
         """Count what became of a batch."""
@@ -255,30 +380,32 @@ class Ingest:
             if isinstance(batch.body, Detail):
                 self._metrics.frames.inc(sum(len(block.observations) for block in batch.body.blocks))
 
-    def _count_rest(self, one: Admitted) -> None:
-        if isinstance(one, Ignored):
-            self._metrics.dropped.labels(one.cause).inc()
-        elif isinstance(one, Newer):
-            self._metrics.too_new.inc()
-            key = (one.site, one.device)
-            if key not in self._told_too_new:
-                self._told_too_new.add(key)
-                _log.error(
-                    "%s/%s speaks wire version %d, which this release does not know: upgrade the collector; "
-                    "the device keeps its data until then",
-                    *key,
-                    one.version,
-                )
+    def _take_newer(self, one: Newer) -> None:
+        self._metrics.too_new.inc()
+        key = (one.site, one.device)
+        if key not in self._told_too_new and len(self._told_too_new) < TOLD_MAX:
+            self._told_too_new.add(key)
+            _log.error(
+                "%s/%s speaks wire version %d, which this release does not know: upgrade the collector; "
+                "the device keeps its data until then",
+                *key,
+                one.version,
+            )
 
     def _note_start(self, received: ReceivedStatus) -> None:
         """Only a birth tells of the newest start: late batches and wills are of older ones, and epochs may restart."""
         device, start = (received.site, received.device), (received.status.epoch, received.status.nonce)
         if received.status.state == "offline":
             self._starts.setdefault(device, start)
-        else:
-            self._starts[device] = start
+            return
+        self._starts[device] = start
+        if received.status.state == "online" and not received.retained and self._twins.born(*device, start[1]):
+            self._metrics.twins.inc()
+            _log.error("%s/%s is two devices: two starts of it are heard in turns; see device_twice", *device)
 
     def _send_acks(self) -> None:
+        if not self._acks.waiting:
+            return
         failpoints.reached("before_ack")
         for topic, payload in self._acks.messages(self._clock()):
             failpoints.reached("during_acks")
@@ -323,3 +450,8 @@ class Ingest:
 
 def _to(header: Header) -> To:
     return To(header.site, header.device, header.nonce, header.epoch, header.lane)
+
+
+def _to_pictures(site: str, device: str, stream: str, start: tuple[int, str]) -> To:
+    epoch, nonce = start
+    return To(site, device, nonce, epoch, f"snapshot/{stream}")

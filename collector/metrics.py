@@ -18,8 +18,9 @@ class Metrics:
         expired: Batches with frames older than the store keeps.
         quarantined: Messages put into quarantine, by cause.
         quarantine_dropped: Messages that the quarantine's limit dropped.
-        refused: Batches refused to their device.
+        refused: Batches and pictures refused to their device.
         too_new: Messages of a newer wire version.
+        twins: Times that a device's name turned out to be used by two.
         statuses: Births and last wills stored, by state.
         snapshots: Pictures kept.
         acks: Acks published.
@@ -47,8 +48,9 @@ class Metrics:
         self.expired = self._counter("batches_expired", "Batches with frames older than the store keeps.")
         self.quarantined = self._counter("messages_quarantined", "Messages put into quarantine.", "cause")
         self.quarantine_dropped = self._counter("quarantine_dropped", "Messages that the quarantine's limit dropped.")
-        self.refused = self._counter("batches_refused", "Batches refused to their device.")
+        self.refused = self._counter("batches_refused", "Batches and pictures refused to their device.")
         self.too_new = self._counter("messages_too_new", "Messages of a newer wire version.")
+        self.twins = self._counter("devices_twice", "Times that a device's name turned out to be used by two.")
         self.statuses = self._counter("statuses_stored", "Births and last wills stored.", "state")
         self.snapshots = self._counter("snapshots_stored", "Pictures kept.")
         self.acks = self._counter("acks_sent", "Acks published.")

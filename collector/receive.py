@@ -18,6 +18,9 @@ from shared.mqtt import CONNECTED, BrokerSettings, Link
 from shared.topics import Address, NotOurs
 from shared.wire import STATUS_BYTES_MAX
 
+TAKEN_BYTES_MAX = 16_000_000
+"""Taken at once, but for one message of any size: what is taken no longer counts as waiting, but has its weight."""
+
 STATUSES_MAX = 10_000
 """Devices whose status may wait."""
 
@@ -76,12 +79,22 @@ class Inbox:
                 self._changed.wait(left_s)
             statuses = [self._statuses.pop(device) for device in list(self._statuses)[:count_max]]
             self._status_bytes -= sum(len(message.payload) for message in statuses)
-            taken = [self._waiting.popleft() for _ in range(min(count_max - len(statuses), len(self._waiting)))]
-            self._bytes -= sum(len(message.payload) for message in taken)
+            taken = self._pop(count_max - len(statuses))
             self._full = self._full and not taken
             self._metrics.queue_messages.set(len(self._waiting) + len(self._statuses))
             self._metrics.queue_bytes.set(self._bytes + self._status_bytes)
         return statuses + taken
+
+    def _pop(self, count_max: int) -> list[Message]:
+        """The oldest from the queue, as many as are allowed at once."""
+        taken: list[Message] = []
+        room = TAKEN_BYTES_MAX
+        while self._waiting and len(taken) < count_max and (not taken or len(self._waiting[0].payload) <= room):
+            message = self._waiting.popleft()
+            taken.append(message)
+            room -= len(message.payload)
+            self._bytes -= len(message.payload)
+        return taken
 
     def _put_in_queue(self, message: Message) -> bool:
         size = len(message.payload)

@@ -15,6 +15,8 @@ from shared.wire import SNAPSHOT_BYTES_MAX
 DAY_NS = 86_400 * 10**9
 _START, _END = b"\xff\xd8\xff", b"\xff\xd9"
 _SMALLEST = 100
+PIXELS_MAX = 100_000_000
+"""More than any camera in the field has: who opens a picture must not need gigabytes for it."""
 _FIRST_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """JPEG's markers of a frame header, which holds the size of the image."""
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
@@ -133,6 +135,8 @@ def check_jpeg(data: bytes) -> tuple[int, int]:
     size = _size(data)
     if size is None or 0 in size:
         raise NotAPicture("the JPEG has no frame header with a size")
+    if size[0] * size[1] > PIXELS_MAX:
+        raise NotAPicture(f"the JPEG has {size[0]} x {size[1]} pixels, at most {PIXELS_MAX} are allowed")
     return size
 
 

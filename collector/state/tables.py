@@ -74,6 +74,6 @@ def engine(path: Path) -> sa.Engine:
 def _on_connect(connection: object, _record: object) -> None:
     """Each commit is on the disk when it returns, and readers never wait for writers."""
     cursor = connection.cursor()  # type: ignore[attr-defined]  # a DB-API connection, which has no type of its own
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 5000"):
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 1000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

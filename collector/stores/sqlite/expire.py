@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from collector.stores.sqlite.write import Retention
+from shared import failpoints
 
 STEP_ROWS = 5_000
 
@@ -17,6 +18,7 @@ def expire(connection: sqlite3.Connection, run: Run, retention: Retention, now_n
     deleted = 0
     for step in _steps(connection, retention, now_ns):
         while count := run(step):
+            failpoints.reached("in_expire")
             deleted += count
     return deleted
 
