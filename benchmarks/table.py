@@ -25,6 +25,7 @@ from pathlib import Path
 import onnxruntime as ort
 from memory import print_over
 from naive import Naive
+from traffic import print_traffic
 
 from agent.benching import trial
 from agent.benching.trial import Contender, Result, Wanted
@@ -68,6 +69,8 @@ def main() -> None:
     subprocess.run([sys.executable, str(HERE / "preparing.py"), "--pairs", str(pairs)], check=True)  # noqa: S603  # our own
     print()
     print_over(*SHIPPED, seconds=3)
+    print(flush=True)
+    print_traffic(60 if args.quick else 180)
     print(f"\n{time.monotonic() - began:.0f} s")
 
 

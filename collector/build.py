@@ -14,7 +14,7 @@ from typing import Any, Self
 from waitress import wasyncore
 from waitress.server import create_server
 
-from collector import stores
+from collector import acks, stores
 from collector.admit import EARLIEST_NS, OWN_CLOCK
 from collector.broker import CannotListen, EmbeddedBroker
 from collector.config import Settings, WebSettings
@@ -101,6 +101,7 @@ class Collector:
                 limits.starts_per_day,
                 limits.classes_per_model,
             ),
+            ack_every_s=acks.EVERY_S,
         )
         embedded = settings.embedded_broker
         self.broker = EmbeddedBroker(embedded.host, embedded.port) if embedded else None

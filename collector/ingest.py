@@ -35,6 +35,7 @@ STATE_RETRY_S = 5.0
 """How long a state that cannot be written is left alone before it is tried again."""
 TOLD_MAX = 10_000
 """Devices of whose newer wire version is told."""
+IDLE_S = 1.0
 SECOND_NS = 10**9
 
 _log = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class Ingest:
         write_wait_s: float = 0.05,
         clock_ahead_s: float = 86_400.0,
         series: SeriesLimits | None = None,
+        ack_every_s: float = 0.0,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.problem: str | None = None
@@ -90,7 +92,7 @@ class Ingest:
         self._write_wait_s = write_wait_s
         self._clock_ahead_ns = int(clock_ahead_s * SECOND_NS)
         self._clock = clock
-        self._acks = Acks()
+        self._acks = Acks(ack_every_s)
         self._starts: dict[tuple[str, str], tuple[int, str]] = {}
         self._series = Series(series or SeriesLimits())
         self._twins = Twins()
@@ -124,9 +126,13 @@ class Ingest:
         try:
             self._recall()
             while not self._stopping.is_set():
-                messages = self._inbox.take(self._write_messages, self._write_wait_s)
+                idle_s = self._acks.due_in_s(IDLE_S)
+                messages = self._inbox.take(self._write_messages, self._write_wait_s, idle_s)
                 if messages:
                     self.survive(messages)
+                else:
+                    self._send_acks()
+            self._send_acks(last=True)
         except Stopped:
             pass
         except Exception as error:  # noqa: BLE001  # the process ends by it, and says so
@@ -403,11 +409,11 @@ class Ingest:
             self._metrics.twins.inc()
             _log.error("%s/%s is two devices: two starts of it are heard in turns; see device_twice", *device)
 
-    def _send_acks(self) -> None:
+    def _send_acks(self, *, last: bool = False) -> None:
         if not self._acks.waiting:
             return
         failpoints.reached("before_ack")
-        for topic, payload in self._acks.messages(self._clock()):
+        for topic, payload in self._acks.messages(self._clock(), last=last):
             failpoints.reached("during_acks")
             if self._publish(topic, payload):
                 self._metrics.acks.inc()

