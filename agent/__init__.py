@@ -6,6 +6,13 @@ config          the YAML file, typed
 build           the one place that makes objects out of configuration
 heap            one heap for all threads
 service         the agent at work, from start to end
+streams         a stream: one camera with one model
+signals         SIGTERM and the like, heard by a thread
+watchdog        who made progress when; systemd; the end in bounded time
+health          whether the agent had better be started anew
+starts          how the starts before went; safe mode
+maintenance     somebody works at the camera: no alarm
+telling         birth message, models, how the epoch before ended, the time
 check           whether this device can work
 predict         a model on pictures and videos, without a camera
 inspecting      what a model is taken for, and why

@@ -23,6 +23,7 @@ from agent.quality import Limits
 from agent.sources import Advising, Resolved
 from agent.supervisor import Backoff, Plan, Supervisor
 from agent.timetable import Timetable
+from shared.stamps import Stamp
 
 __all__ = ["Backoff", "Capture", "Frame", "OnEvent", "OnSettled", "Progress"]
 
@@ -32,6 +33,9 @@ OnSettled: TypeAlias = Callable[[int, int, SettledOutcome], None]
 """Called with the first and last number, both included, and the outcome."""
 OnRequests: TypeAlias = Callable[[dict[int, int]], None]
 """Called with how many requests a source answered since the call before, per HTTP status."""
+
+_END_S = 5.0
+"""Everything that it does with a capture process takes less."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +62,7 @@ class Capture:
         on_settled: Gets the numbers that no frame comes for.
         on_requests: Gets how many requests a source that answers them had.
         on_switch: Gets every change between awake and asleep at once, from another thread.
+        stamp: The sign of life of what keeps the capture process going.
 
     All callbacks but the last are called by the thread that takes frames, between frames and in the order of numbers;
     those of the last numbers may come when the `with` block ends.
@@ -86,6 +91,7 @@ class Capture:
         on_settled: OnSettled | None = None,
         on_requests: OnRequests | None = None,
         on_switch: OnSwitch | None = None,
+        stamp: Stamp | None = None,
     ) -> None:
         self._on_event = on_event or (lambda _name, _detail: None)
         self._on_settled = on_settled or (lambda _first, _last, _outcome: None)
@@ -111,7 +117,7 @@ class Capture:
             self._inbox.put_event,
             on_switch or (lambda _state, _boot_ns: None),
         )
-        self._supervisor = Supervisor(self._plan, duty, progress, clock, self._inbox)
+        self._supervisor = Supervisor(self._plan, duty, progress, clock, self._inbox, stamp)
         self._thread = threading.Thread(target=self._supervisor.run, name=f"capture-{stream}", daemon=True)
 
     def __enter__(self) -> "Capture":  # noqa: PYI034  # Self needs Python 3.11
@@ -128,7 +134,10 @@ class Capture:
     ) -> None:
         """Stop, and settle what was not taken."""
         self.stop()
-        self._thread.join()
+        self._thread.join(_END_S)
+        if self._thread.is_alive():
+            _log.error("%s: its capture does not end, and is left behind", self._plan.stream)
+            return
         for _ in self.frames():
             pass  # only callbacks are left: `stop` turned every frame into one
 

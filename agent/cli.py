@@ -1,14 +1,14 @@
 """The command line, `vigie-agent`. Answers go to standard output, logs and errors to standard error.
 
 Exit codes: 0 done; 1 something would stop the agent from working, or an input could not be read; 2 the command
-line or the configuration is wrong.
+line or the configuration is wrong; 75 `run` is to be started anew.
 """
 
 import argparse
 import json
 import sys
 
-from agent import check, config, inspecting, predict, preview
+from agent import check, config, inspecting, maintenance, predict, preview
 from agent.benching import command as bench
 from agent.tuning import command as tune
 from shared import commands, configfile
@@ -31,6 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_parser(adding)
     tune.add_parser(adding)
     preview.add_parser(adding)
+    maintenance.add_parser(adding)
     commands.add_check(adding, "say whether this device can work, and what to do where it cannot", check.look)
     show = adding.add_parser("config", help="print the default configuration, with what each key means")
     show.add_argument("--schema", action="store_true", help="print its JSON Schema instead, for editors")

@@ -179,8 +179,15 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         vitals_s: Seconds between readings of the device's own health.
         capture_mb: Memory in MB that each capture process may have to itself before it is ended and begun again; 0 for
             as much as it wants. Never more than half of the device's.
-        restarts_a_day: Times in 24 hours that the agent may end to be started anew, because it cannot begin capture
-            processes; 0 for never.
+        agent_mb: Memory in MB that the agent's own process may have to itself before it is started anew; 0 for as much
+            as it wants. None for three quarters of the device's, or of what its service may have (`MemoryMax=`).
+        thread_deadline_s: Seconds without progress after which a thread of the agent's own counts as hung.
+        infer_deadline_s: Seconds after which a look of the model that gave no answer counts as hung; at least five
+            times what loading the model took. 0 for never.
+        restarts_a_day: Times in 24 hours that the agent may end to be started anew for what a restart may mend: no
+            capture process can be begun, a model hangs, memory grows; 0 for never.
+        safe_mode_after: Starts in a row that may end within a minute before the agent starts without cameras and
+            models, to be reached and to say why; 0 for any number.
         drain_s: Seconds to wait at the end for the collector to confirm the last batches.
         outbox: What may wait on disk.
     """
@@ -203,7 +210,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     window_s: Annotated[int, Meta(ge=1, le=1800)] = 60
     vitals_s: Annotated[float, Meta(ge=1, le=3600)] = 30.0
     capture_mb: Annotated[int, Meta(ge=0, le=1_000_000)] = 1024
+    agent_mb: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    thread_deadline_s: Annotated[float, Meta(ge=5, le=3600)] = 120.0
+    infer_deadline_s: Annotated[float, Meta(ge=0, le=86_400)] = 120.0
     restarts_a_day: Annotated[int, Meta(ge=0, le=1000)] = 3
+    safe_mode_after: Annotated[int, Meta(ge=0, le=1000)] = 5
     drain_s: Annotated[float, Meta(ge=0, le=600)] = 5.0
     outbox: OutboxSettings = OutboxSettings()
 

@@ -10,6 +10,7 @@ from agent.capture import Frame
 from agent.clock import Clock
 from agent.snapshots import Snapshots
 from agent.sources import Pixels
+from shared.stamps import Stamp
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,8 @@ class _Glimpse:
 class Glancer:
     """Keeps one frame of each stream every so many seconds. The newest waits, at most one for each stream."""
 
-    def __init__(self, snapshots: Snapshots, clock: Clock) -> None:
+    def __init__(self, snapshots: Snapshots, clock: Clock, stamp: Stamp | None = None) -> None:
+        self._stamp = stamp or Stamp("glancer", 0, clock.monotonic)
         self._snapshots = snapshots
         self._clock = clock
         self._waiting: dict[str, _Glimpse] = {}
@@ -41,12 +43,13 @@ class Glancer:
         """Begin to keep pictures."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Keep what waits, and end."""
+    def stop(self, timeout_s: float = 5.0) -> bool:
+        """Keep what waits, and end; False when that takes longer than `timeout_s`."""
         with self._changed:
             self._stopped = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     def look(self, stream: str, frame: Frame, every_s: float, width: int) -> None:
         """Take a copy of the frame when the stream's next picture is due; `every_s` 0 means never."""
@@ -62,10 +65,13 @@ class Glancer:
     def _run(self) -> None:
         while True:
             with self._changed:
+                self._stamp.rest()
                 self._changed.wait_for(lambda: self._waiting or self._stopped)
                 if not self._waiting:
+                    self._stamp.done()
                     return
                 _, glimpse = self._waiting.popitem()
+            self._stamp.beat()
             self._keep(glimpse)
 
     def _keep(self, glimpse: _Glimpse) -> None:

@@ -7,8 +7,9 @@ carries it to the broker at the network's own pace.
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event, Lock, Thread
+from typing import Protocol
 
 from agent.books import Book, Look
 from agent.capture import Capture, Frame
@@ -54,54 +55,145 @@ class Work:
     tell: Tell = lambda _look: b"{}"
 
 
-def run(work: Work, lookers: Sequence[Looker], stop: Event) -> None:
-    """Turn every frame into exactly one outcome, until the frames end.
+class SignOfLife(Protocol):
+    """Where a hand says that it works, or waits: a `shared.stamps.Stamp`."""
+
+    def beat(self) -> None:
+        """It works."""
+
+    def rest(self) -> None:
+        """It waits for something that need not come."""
+
+    def done(self) -> None:
+        """It ends."""
+
+
+class _Unwatched:
+    """Nobody looks."""
+
+    def beat(self) -> None:
+        """It works."""
+
+    def rest(self) -> None:
+        """It waits."""
+
+    def done(self) -> None:
+        """It ends."""
+
+
+@dataclass(eq=False)
+class Hand:
+    """Who looks at one frame at a time.
+
+    Attributes:
+        looker: Its way through the model.
+        stamp: Its sign of life.
+        frame: What it has in hand, until somebody books it.
+        lost: Whether it was given up: whatever it does from now on, nobody wants it.
+    """
+
+    looker: Looker
+    stamp: SignOfLife
+    frame: Frame | None = None
+    turn: ExitStack = field(default_factory=ExitStack)
+    lost: bool = False
+
+
+class Loop:
+    """One stream's hands: each takes the next frame, looks at it and books it; frames may be done out of order.
+
+    A turn is taken before the frame, so that a live camera's newest frame is looked at, however long the wait was.
 
     Args:
         work: What to do it with.
         lookers: One for each hand: so many frames are looked at at the same time.
         stop: Set when nothing may wait for room in the book any more.
-    """
-    hands = _Hands(work, stop)
-    helpers = [
-        Thread(target=hands.work_on, args=(looker,), name=f"loop-{work.book.stream}-{number}", daemon=True)
-        for number, looker in enumerate(lookers[1:], 2)
-    ]
-    for helper in helpers:
-        helper.start()
-    hands.work_on(lookers[0])
-    for helper in helpers:
-        helper.join()
-    if hands.fault is not None:
-        raise hands.fault
 
-
-class _Hands:
-    """One stream's hands: each takes the next frame, looks at it and books it; frames may be done out of order.
-
-    A turn is taken before the frame, so that a live camera's newest frame is looked at, however long the wait was.
+    Attributes:
+        hands: One for each looker; whoever watches them may give them other stamps before `run`.
+        fault: What ended the loop, if anything did.
     """
 
-    def __init__(self, work: Work, stop: Event) -> None:
+    def __init__(self, work: Work, lookers: Sequence[Looker], stop: Event) -> None:
         self._work = work
         self._stop = stop
         self._taking = Lock()
         self._keeping = Lock()
+        self._holding = Lock()  # over what a hand has in hand
         self._failure = ""
         self._failed_at = 0
         self.fault: Exception | None = None
+        self.hands = [Hand(looker, _Unwatched()) for looker in lookers]
 
-    def work_on(self, looker: Looker) -> None:
+    def run(self) -> None:
+        """Turn every frame into exactly one outcome, until the frames end."""
+        name = self._work.book.stream
+        helpers = {
+            hand: Thread(target=self._work_on, args=(hand,), name=f"loop-{name}-{number}", daemon=True)
+            for number, hand in enumerate(self.hands[1:], 2)
+        }
+        for helper in helpers.values():
+            helper.start()
+        self._work_on(self.hands[0])
+        for hand, helper in helpers.items():
+            while helper.is_alive() and not hand.lost:
+                helper.join(_ROOM_S)
+        if self.fault is not None:
+            raise self.fault
+
+    def give_up(self, hand: Hand, why: str) -> bool:
+        """Book the frame that a hand got stuck with as failed, and do without this hand; whether it had one.
+
+        Any thread may call this. The hand's turn is given back: who hangs must not keep the others waiting.
+        """
+        with self._holding:
+            frame, hand.frame = hand.frame, None
+            if frame is None or hand.lost:
+                return False
+            hand.lost = True
+        height, width = frame.pixels.shape[:2]
+        look = Look(
+            frame=frame.number,
+            captured_boot_ns=frame.captured_boot_ns,
+            width=width,
+            height=height,
+            capture=frame.capture_ticks,
+            wait=0,
+            prepare=0,
+            infer=max(0, self._work.clock.boot_ns() - frame.captured_boot_ns) // TICK_NS,
+            decode=0,
+            found=None,
+            error=why[:1024],
+        )
+        self._work.book.look(look)
+        hand.turn.close()
+        _tell(why, self._work.book.stream, self._work.journal)
+        return True
+
+    def give_up_all(self, why: str) -> bool:
+        """Give up every hand that has a frame; whether there was one."""
+        had_one = [self.give_up(hand, why) for hand in self.hands]
+        return any(had_one)
+
+    @property
+    def lost(self) -> bool:
+        """Whether no hand is left."""
+        return all(hand.lost for hand in self.hands)
+
+    def _work_on(self, hand: Hand) -> None:
         """Look at one frame after the other, until there are no more; a fault ends every hand."""
         try:
-            while self._look(looker):
+            while self._look(hand):
                 pass
         except Exception as fault:  # noqa: BLE001  # raised again where the hands are waited for
             self.fault = self.fault or fault
             self._work.capture.stop()
+        finally:
+            hand.stamp.done()
 
-    def _look(self, looker: Looker) -> bool:
-        """Look at the next frame; False when there will be none."""
+    def _look(self, hand: Hand) -> bool:
+        """Look at the next frame; False when there will be none, or nobody wants this hand any more."""
+        hand.stamp.rest()
         with ExitStack() as turn:
             with self._taking:
                 if not self._room() or not self._work.capture.wait():
@@ -109,15 +201,32 @@ class _Hands:
                 turn.enter_context(self._work.turns.taken_by(self._work.book.stream))
                 frame = self._work.capture.take()
                 still = frame is not None and self._still(frame)
-            if frame is not None:
-                try:
-                    if still:
-                        self._pass(frame)
-                    else:
-                        self._keep(frame, observe(frame, looker, self._work.clock))
-                finally:
-                    frame.release()
+            hand.turn = turn.pop_all()
+        if frame is None:
+            hand.turn.close()
+            return True
+        hand.stamp.beat()
+        hand.frame = frame
+        try:
+            look = None if still else observe(frame, hand.looker, self._work.clock)
+            if not self._let_go(hand):
+                return False
+            if look is None:
+                self._pass(frame)
+            else:
+                self._keep(frame, look)
+        finally:
+            frame.release()
+            self._let_go(hand)
+            if not hand.lost:
+                hand.turn.close()
         return True
+
+    def _let_go(self, hand: Hand) -> bool:
+        """Take the frame out of a hand, to book it; False when somebody did so already."""
+        with self._holding:
+            held, hand.frame = hand.frame is not None, None
+            return held
 
     def _room(self) -> bool:
         """Wait until the book has room; False when there is none and none to be waited for."""
@@ -150,6 +259,11 @@ class _Hands:
                 self._failure, self._failed_at = look.error, look.frame
                 _tell(look.error, self._work.book.stream, self._work.journal)
             self._work.glance(frame)
+
+
+def run(work: Work, lookers: Sequence[Looker], stop: Event) -> None:
+    """Run a loop that nobody watches; see `Loop`."""
+    Loop(work, lookers, stop).run()
 
 
 def observe(frame: Frame, looker: Looker, clock: Clock) -> Look:

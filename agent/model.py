@@ -23,6 +23,7 @@ from agent.decoders.reading import IMAGE_SHAPE, beside, from_ultralytics, image_
 from agent.preparing import Pixels, Preparer
 from agent.region import Region, moved, part
 from agent.session import ProviderMissing, Runtime, open_session, reason
+from shared import failpoints
 
 DETECTOR_SIDE = 640
 CLASSIFIER_SIDE = 224
@@ -249,6 +250,7 @@ class Model:
         Raises:
             ModelError: The runtime failed.
         """
+        failpoints.reached("before_infer")
         try:
             outputs: list[Array] = self._session.run(self._output_names, {self._input_name: tensor, **self._beside})
         except Exception as error:

@@ -26,7 +26,7 @@ class Restarts:
     """
 
     def __init__(self, path: Path, most: int, clock: Clock) -> None:
-        self._most = most
+        self.most = most
         self._clock = clock
         self._boot_id = clock.boot_id()
         try:
@@ -41,7 +41,7 @@ class Restarts:
             return False
         try:
             lately = [at for at in self._read() if now - _DAY_NS < at <= now]
-            if len(lately) >= self._most:
+            if len(lately) >= self.most:
                 return False
             self._write([*lately, now])
         except OSError:

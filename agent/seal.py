@@ -73,6 +73,7 @@ class Sealer:
         seal_s: Seconds between batches.
         on_sealed: Called after a commit; the uplink's cue.
         kept: Where windows in the making outlive a kill.
+        beat: Called each time round: the thread's sign of life.
     """
 
     def __init__(
@@ -85,8 +86,11 @@ class Sealer:
         seal_s: float,
         on_sealed: Callable[[], None],
         kept: OpenWindows | None = None,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._kept = kept
+        self._beat = beat
+        self._sealing = threading.Lock()
         self._outbox = outbox
         self._books = books
         self._journal = journal
@@ -102,10 +106,16 @@ class Sealer:
         """Begin to seal."""
         self._thread.start()
 
-    def stop(self) -> bool:
-        """Seal what is left, windows included, and end; whether all of it is in the outbox."""
+    def stop(self, timeout_s: float | None = None) -> bool:
+        """Seal what is left, windows included, and end; whether all of it is in the outbox.
+
+        False as well when a seal under way does not come to its end within `timeout_s`.
+        """
         self._stop.set()
-        self._thread.join()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            log.error("sealing hangs: what is not in the outbox is lost, and will be booked as such")
+            return False
         self.seal(end=True)
         lost = sum(runs.last - runs.first + 1 for batch in self._unwritten for runs in batch.streams.values())
         if self._unwritten:
@@ -118,11 +128,17 @@ class Sealer:
         return self._thread.is_alive()
 
     def _run(self) -> None:
+        self._beat()
         while not self._stop.wait(self._seal_s):
             self.seal()
+            self._beat()
 
     def seal(self, *, end: bool = False) -> None:
         """Close windows that are over, and put everything there is into the outbox."""
+        with self._sealing:
+            self._seal(end=end)
+
+    def _seal(self, *, end: bool) -> None:
         self._roll(end=end)
         self._keep_open()
         if not self._write():

@@ -24,6 +24,7 @@ from agent.progress import Progress
 from agent.quality import Limits, PictureFaults, Trace
 from agent.sources import Resolved, frames_text
 from shared.redact import redact
+from shared.stamps import Stamp
 
 if TYPE_CHECKING:
     import subprocess
@@ -94,12 +95,16 @@ class Supervisor:
         progress: Where numbers are counted.
         clock: For deadlines and durations.
         inbox: Gets everything that the consumer has to know.
+        stamp: The thread's sign of life.
 
     Attributes:
         suspect: As in `Capture`.
     """
 
-    def __init__(self, plan: Plan, duty: Duty, progress: Progress, clock: Clock, inbox: Inbox) -> None:
+    def __init__(  # what it keeps going, and what it does that with
+        self, plan: Plan, duty: Duty, progress: Progress, clock: Clock, inbox: Inbox, stamp: Stamp | None = None
+    ) -> None:
+        self._stamp = stamp or Stamp(plan.stream, 0, clock.monotonic)
         self._plan = plan
         self._duty = duty
         self._clock = clock
@@ -144,6 +149,7 @@ class Supervisor:
             _log.exception("%s: capturing ended", self._plan.stream)
             self.suspect = f"capturing ended with {type(error).__name__}: {error}"
         finally:
+            self._stamp.done()
             self._duty.end()
             self._inbox.close()
             for end in (self._bell_rings, self._bell):
@@ -164,13 +170,16 @@ class Supervisor:
         while not self._stopping.is_set() and (wait_s := self._duty.wait_s()) > 0:
             if not self._duty.awake():
                 self._outage.forget()
+            self._stamp.rest()
             wait_for((self._bell_rings,), wait_s)
+        self._stamp.beat()
         return not self._stopping.is_set()
 
     def _rest(self, duration_s: float) -> None:
         """Wait, unless `stop` is called or the plan puts the stream to sleep."""
         until = self._clock.monotonic() + duration_s
         while not self._stopping.is_set() and self._duty.awake() and (left_s := until - self._clock.monotonic()) > 0:
+            self._stamp.rest()
             wait_for((self._bell_rings,), min(left_s, self._duty.look_s))
 
     def _attempt(self) -> float | None:
@@ -257,7 +266,10 @@ class Supervisor:
             first = child.frames_from is None
             deadline_s = self._plan.open_deadline_s + self._duty.settle_s if first else self._plan.deadline_s
             left_s = (heard if first else max(heard, self._duty.expected_s)) + deadline_s - self._clock.monotonic()
-            if child.wait(min(left_s, self._duty.look_s), self._bell_rings):
+            self._stamp.rest()
+            spoke = child.wait(min(left_s, self._duty.look_s), self._bell_rings)
+            self._stamp.beat()
+            if spoke:
                 notice = child.receive()
                 if isinstance(notice, Ended):
                     child.ending = redact(notice.detail)[:_DETAIL_CHARS]

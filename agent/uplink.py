@@ -70,13 +70,15 @@ class Uplink:
         snapshots: Open.
         clock: The agent's.
         birth: Makes the status that is told at each connection; `state` is `online`.
+        beat: Called each time round: the sign of life of the uplink's thread.
+        link_beat: The same of the link's thread.
         on_backlog: Called, from the uplink's thread, at a connection that finds what an outage left.
 
     Raises:
         ValueError: `broker` breaks a rule; see `shared.mqtt.endpoint`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it joins, and callbacks by name
         self,
         broker: BrokerSettings,
         site: str,
@@ -85,13 +87,17 @@ class Uplink:
         snapshots: Snapshots,
         clock: Clock,
         birth: Callable[[], Status],
+        *,
         on_backlog: Callable[[], None] | None = None,
+        beat: Callable[[], None] = lambda: None,
+        link_beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._site, self._device = site, device
         self._outbox = outbox
         self._snapshots = snapshots
         self._clock = clock
         self._birth = birth
+        self._beat = beat
         self._on_backlog = on_backlog or (lambda: None)
         self._status_topic = topics.status(site, device)
         self._ack_topic = topics.ack(site, device)
@@ -126,6 +132,7 @@ class Uplink:
             on_published=self._on_published,
             on_state=lambda _: self._wake.set(),
             max_inflight=2 * WINDOW_BATCHES,
+            beat=link_beat,
         )
 
     @property
@@ -140,8 +147,8 @@ class Uplink:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread is."""
-        return self._thread.is_alive()
+        """Whether its threads are."""
+        return self._thread.is_alive() and self._link.alive
 
     def start(self) -> None:
         """Begin to connect and to send; returns at once."""
@@ -157,13 +164,19 @@ class Uplink:
         self._announce.set()
         self._wake.set()
 
+    def hurry(self) -> None:
+        """Wait no longer for the collector, now or at the end; callable from any thread."""
+        self._drain_until = self._clock.monotonic()
+        self._wake.set()
+
     def stop(self, drain_s: float) -> bool:
         """Wait at most `drain_s` for the collector to confirm what is due, say goodbye, and end.
 
         Returns:
             Whether everything was confirmed.
         """
-        self._drain_until = self._clock.monotonic() + drain_s
+        until = self._clock.monotonic() + drain_s
+        self._drain_until = until if self._drain_until is None else min(until, self._drain_until)
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(drain_s + 2 * _TICK_S)
@@ -191,6 +204,7 @@ class Uplink:
 
     def _run(self) -> None:
         while not self._over():
+            self._beat()
             self._wake.wait(_TICK_S)
             self._wake.clear()
             try:

@@ -170,6 +170,7 @@ class Link:
         on_published: Called with the token of a QoS 1 message that the broker confirmed.
         on_state: Called with `CONNECTED`, or with the problem, at each change.
         max_inflight: QoS 1 messages at most that the broker has not confirmed.
+        beat: Called at least every other second, but while a connection comes about: the thread's sign of life.
 
     Raises:
         ValueError: See `endpoint`.
@@ -187,6 +188,7 @@ class Link:
         on_published: Callable[[int], None] | None = None,
         on_state: Callable[[str], None] | None = None,
         max_inflight: int = 64,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._endpoint = endpoint(settings)
@@ -198,6 +200,7 @@ class Link:
         self._on_published = on_published
         self._on_state = on_state
         self._max_inflight = max_inflight
+        self._beat = beat
         self._thread: threading.Thread | None = None
         self._wake_read, self._wake_write = -1, -1
         self._lock = threading.Lock()  # over the queue, the tokens and the wake descriptor
@@ -218,6 +221,11 @@ class Link:
     def connected(self) -> bool:
         """Whether the broker confirmed connection and subscriptions, and nothing has failed since."""
         return self._connected
+
+    @property
+    def alive(self) -> bool:
+        """Whether the link's thread is."""
+        return self._thread is not None and self._thread.is_alive()
 
     @property
     def problem(self) -> str | None:
@@ -300,12 +308,18 @@ class Link:
                 self._down(f"{self._endpoint}: {type(error).__name__}: {error}")
             if self._connections > connections and time.monotonic() - began >= _STABLE_S:
                 attempt = 0
-            self._stopping.wait(self._pause_s(attempt))
+            self._pause(self._pause_s(attempt))
             attempt += 1
         with self._lock:  # a late `_wake` must not write into a descriptor that somebody else got
             os.close(self._wake_read)
             os.close(self._wake_write)
             self._wake_write = -1
+
+    def _pause(self, duration_s: float) -> None:
+        until = time.monotonic() + duration_s
+        while not self._stopping.is_set() and (left_s := until - time.monotonic()) > 0:
+            self._beat()
+            self._stopping.wait(min(_TICK_S, left_s))
 
     def _pause_s(self, attempt: int) -> float:
         """Full jitter: a thousand devices that lost one broker do not come back together."""
@@ -322,13 +336,16 @@ class Link:
         session.message = self._received
         session.published = self._confirmed
         try:
+            self._beat()
             session.open(self._wake_read)
             while not session.ready:
+                self._beat()
                 if self._stopping.is_set():
                     return
                 session.step()
             self._up()
             while not self._stopping.is_set():
+                self._beat()
                 self._hand_over(session)
                 session.step()
             self._part(session)

@@ -435,6 +435,8 @@ class Status(Struct, frozen=True):
         config_sha256: Of the effective configuration without secrets.
         started_at_ns: Wall time of the start; None while the device does not know the time.
         streams: By name.
+        maintenance: Whether somebody works at the device, and nobody is to be alarmed.
+        maintenance_until_ns: Wall time of its end; None while the device does not know the time.
     """
 
     v: Annotated[int, Meta(ge=1)]
@@ -448,6 +450,8 @@ class Status(Struct, frozen=True):
     config_sha256: Sha256 | UnsetType = UNSET
     started_at_ns: WallNs | None = None
     streams: Annotated[dict[Slug, StreamStatus], Meta(max_length=STREAMS_MAX)] = {}
+    maintenance: bool = False
+    maintenance_until_ns: WallNs | None = None
 
 
 class Ack(Struct, frozen=True, omit_defaults=True):

@@ -154,7 +154,7 @@ def main() -> None:
     progress = path.parent / settings.state_dir / "progress"
     _say(Facts(streams[0].model.threads, gate.at_once, streams[0].hands))
     threading.Thread(target=serve, args=(gate, progress), daemon=True).start()
-    sys.exit(build.work(settings, path, [replace(stream, turns=gate) for stream in streams]))
+    sys.exit(build.work(settings, path, lambda _starts: [replace(stream, turns=gate) for stream in streams]))
 
 
 if __name__ == "__main__":

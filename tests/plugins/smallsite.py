@@ -116,9 +116,10 @@ class Site:
         self, streams: str, device: str = "pi-roof", extra: str = "drain_s: 20", command: Sequence[str] = ()
     ) -> Process:
         config = self.folder / f"{device}.yaml"
+        killable = "" if "safe_mode_after" in extra else "safe_mode_after: 0\n"
         config.write_text(
             f"site: greenhouse\ndevice: {device}\nbroker: {{url: '{self.broker_url}', retry_s_max: 1}}\n"
-            f"state_dir: {device}-state\nseal_s: 0.5\nwindow_s: 5\n{extra}\nstreams:\n{streams}"
+            f"state_dir: {device}-state\nseal_s: 0.5\nwindow_s: 5\n{killable}{extra}\nstreams:\n{streams}"
         )
         return self._process(device, [*(command or [program("vigie-agent")]), "run", "--config", str(config)])
 

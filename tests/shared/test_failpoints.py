@@ -24,6 +24,17 @@ def _passed(variable: str) -> tuple[int, list[str]]:
     return done.returncode, done.stdout.split()
 
 
+def test_the_chosen_thread_hangs() -> None:
+    variables = {**os.environ, failpoints.VARIABLE: "two:hang:2"}
+    with subprocess.Popen([sys.executable, "-c", _PROGRAM], env=variables, stdout=subprocess.PIPE, text=True) as hangs:
+        assert hangs.stdout is not None
+        assert [hangs.stdout.readline().strip() for _ in range(3)] == ["one", "two", "two"]
+        with pytest.raises(subprocess.TimeoutExpired):
+            hangs.wait(0.5)
+        hangs.kill()
+        assert hangs.stdout.read() == ""
+
+
 @pytest.mark.parametrize(
     ("variable", "code", "passed"),
     [

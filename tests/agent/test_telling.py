@@ -2,7 +2,7 @@
 
 from agent.outbox import Ended
 from agent.progress import Captured
-from agent.service import previous
+from agent.telling import previous
 from shared.records import Tail
 
 NONCE = "0123456789abcdef"
