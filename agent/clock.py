@@ -8,11 +8,11 @@ the collector's does. Where both say that they are kept, and differ, the collect
 live in its time, and of many clocks the odd one is rather the device's.
 """
 
-import ctypes
 import threading
 import time
 from pathlib import Path
 
+from shared import kernelclock
 from shared.records import TICK_NS, TimeQuality
 
 EARLIEST_NS = 1_767_225_600 * 10**9
@@ -29,22 +29,6 @@ _STEADY_NS = 500_000
 slew, or a busy machine, never turns the order of two frames around."""
 
 _TRIES = 3
-_STA_UNSYNC = 0x0040
-_TIME_ERROR = 5
-
-
-class _Timex(ctypes.Structure):
-    """`struct timex` of adjtimex(2), as far as it is read; the rest is room for the kernel to write into."""
-
-    _fields_ = (
-        ("modes", ctypes.c_uint),
-        ("offset", ctypes.c_long),
-        ("freq", ctypes.c_long),
-        ("maxerror", ctypes.c_long),
-        ("esterror", ctypes.c_long),
-        ("status", ctypes.c_int),
-        ("rest", ctypes.c_byte * 256),
-    )
 
 
 class Clock:
@@ -70,14 +54,7 @@ class Clock:
 
     def kernel_synchronised(self) -> bool | None:
         """Whether the kernel says that a time service keeps its clock; None where it may not be asked."""
-        timex = _Timex()
-        try:
-            state = int(ctypes.CDLL(None).adjtimex(ctypes.byref(timex)))
-        except (OSError, AttributeError):
-            return None
-        if state == -1:
-            return None
-        return state != _TIME_ERROR and not timex.status & _STA_UNSYNC
+        return kernelclock.synchronised()
 
     def boot_id(self) -> str:
         """This boot's id as the kernel made it; empty where it has none."""

@@ -9,6 +9,7 @@ config          the YAML file, typed
 build           the one place that makes objects out of configuration, and runs them
 broker          the embedded broker, for one site, the demo and tests
 receive         broker to a bounded queue
+clock           its own clock, and what is believed of it
 admit           a message as something that may be stored, or the reason why not
 series          how many names a device may make up
 twins           two devices with one name

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import msgspec
+
 from shared import topics, wire
 from shared.records import Ack
 
@@ -84,8 +86,14 @@ class Acks:
         """Answer a birth, so that the device knows our time."""
         self._words.setdefault(to, _Word())
 
-    def messages(self, now_ns: int, *, last: bool = False) -> Iterator[tuple[str, bytes]]:
-        """Topics and payloads to publish now, or all of them with `last`; forgets what it gave."""
+    def messages(self, now_ns: int, *, last: bool = False, synced: bool = False) -> Iterator[tuple[str, bytes]]:
+        """Topics and payloads to publish now, or all of them with `last`; forgets what it gave.
+
+        Args:
+            now_ns: Our time.
+            last: Whether nothing may wait.
+            synced: Whether a time service keeps our clock.
+        """
         now = self._monotonic()
         for to in [to for to in self._words if last or self._due_at(to) <= now]:
             word = self._words.pop(to)
@@ -95,7 +103,7 @@ class Acks:
             for start in range(0, max(len(stored), len(refused), 1), ENTRIES_MAX):
                 end = start + ENTRIES_MAX
                 ack = Ack(to.nonce, to.epoch, to.lane, now_ns, tuple(stored[start:end]), tuple(refused[start:end]))
-                yield topic, wire.encode(ack)
+                yield topic, wire.encode(msgspec.structs.replace(ack, synced=synced))
         if len(self._told_at) > _TOLD_MAX:
             self._told_at = {to: at for to, at in self._told_at.items() if now < at + self._every_s}
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import msgspec
 
+from collector.clock import EARLIEST_NS
 from collector.state.pictures import NotAPicture, check_jpeg
 from collector.state.quarantine import Bad
 from collector.stores.answers import Received, ReceivedStatus
@@ -20,18 +21,12 @@ from shared.records import TICK_NS, WIRE_VERSION, Batch, Detail, Header, ModelIn
 from shared.topics import Address, NotOurs
 from shared.wire import TooNew, Unreadable
 
-EARLIEST_NS = 1_577_836_800 * 10**9
-"""2020-01-01: no device was sealing batches before."""
-
 WINDOW_COUNT_MAX = 2**40
 """Of any count, sum or duration in a window: millions of windows add up without leaving 64 bits."""
 
 
 PREFIX_BYTES = 64 * 1024
 """Kept of a message that is too large and has no header line within the limit."""
-
-OWN_CLOCK = "this machine's clock is before 2020: set it, and see that it is kept by NTP"
-"""While that is so nothing is taken in: no time could be checked, and devices would learn a wrong one from us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +124,7 @@ def admit(message: Message, clock_ahead_ns: int) -> Admitted:
 
 def _not_taken(message: Message, address: Address) -> str:
     """Why a message is left alone whatever it holds; empty when it is not."""
-    if message.received_at_ns < EARLIEST_NS:
+    if message.received_at_ns < EARLIEST_NS:  # no time could be checked, and devices would learn a wrong one from us
         return "own_clock"
     # A retained one comes at each connection, is no sign of life, and came live before: else its device sends it again.
     return "retained" if message.retained and address.kind in {"batch", "snapshot"} else ""

@@ -4,7 +4,6 @@ import errno
 import logging
 import socket
 import threading
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,8 +14,8 @@ from waitress import wasyncore
 from waitress.server import create_server
 
 from collector import acks, stores
-from collector.admit import EARLIEST_NS, OWN_CLOCK
 from collector.broker import CannotListen, EmbeddedBroker
+from collector.clock import OwnClock
 from collector.config import Settings, WebSettings
 from collector.ingest import Ingest
 from collector.metrics import Metrics
@@ -79,9 +78,14 @@ class Collector:
             online_s=limits.online_s,
             minutes_days=settings.store.minutes_days,
         )
+        self.clock = OwnClock()
         self.inbox = Inbox(limits.queue_messages, limits.queue_mb * 1_000_000, self.metrics)
         self.receiver = Receiver(
-            settings.effective_broker, self.inbox, self.metrics, shared_group=settings.shared_group
+            settings.effective_broker,
+            self.inbox,
+            self.metrics,
+            shared_group=settings.shared_group,
+            clock=self.clock,
         )
         self.ingest = Ingest(
             self.inbox,
@@ -102,6 +106,8 @@ class Collector:
                 limits.classes_per_model,
             ),
             ack_every_s=acks.EVERY_S,
+            clock=self.clock,
+            synced=lambda: self.clock.synced,
         )
         embedded = settings.embedded_broker
         self.broker = EmbeddedBroker(embedded.host, embedded.port) if embedded else None
@@ -168,8 +174,8 @@ class Collector:
             reasons["ingest"] = "the ingest thread does not run: see the log, and restart the collector"
         if problem := self._state_problem():
             reasons["state"] = problem
-        if time.time_ns() < EARLIEST_NS:
-            reasons["clock"] = OWN_CLOCK
+        if doubt := self.clock.doubt:
+            reasons["clock"] = doubt
         if self.inbox.full:
             reasons["queue"] = "the queue is full: the store is slower than the devices"
         return reasons
@@ -196,6 +202,7 @@ class Collector:
         try:
             self.store.open()
             self.quarantine.open()
+            self.clock.not_before(max((one.heard_at_ns or 0 for one in self.store.devices()), default=0))
         except Unavailable as error:
             return error.reason
         return None
@@ -221,7 +228,7 @@ class Collector:
         pause_s = EXPIRE_FIRST_S
         while not self._stopping.wait(pause_s):
             pause_s = EXPIRE_EVERY_S
-            now_ns = time.time_ns()
+            now_ns = self.clock()  # in doubt it shows a time for which nothing is too old
             try:
                 rows = self.store.expire(now_ns) + self.pictures.expire(now_ns)
             except (Unavailable, OSError) as error:

@@ -15,7 +15,7 @@ from collector import build, config
 from collector.broker import CannotListen, EmbeddedBroker
 from collector.config import Settings
 from collector.stores import Unavailable
-from shared import mqtt
+from shared import kernelclock, mqtt
 from shared.commands import Finding
 from shared.configfile import ConfigError
 
@@ -150,4 +150,7 @@ def _clock() -> Finding:
     shown = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now_s))
     if now_s < _BUILT_S:
         return Finding("clock", ok=False, detail=f"it is {shown}? set the clock: devices without one take ours")
-    return Finding("clock", ok=True, detail=shown)
+    if kernelclock.synchronised():
+        return Finding("clock", ok=True, detail=f"{shown}, synchronised")
+    kept = "not synchronised, as far as we may ask: devices take their time from it, so see that it is kept by NTP"
+    return Finding("clock", ok=True, detail=f"{shown}, {kept}")

@@ -78,6 +78,7 @@ class Ingest:
         series: SeriesLimits | None = None,
         ack_every_s: float = 0.0,
         clock: Callable[[], int] = time.time_ns,
+        synced: Callable[[], bool] = lambda: False,
     ) -> None:
         self.problem: str | None = None
         self.state_problem: str | None = None
@@ -92,6 +93,7 @@ class Ingest:
         self._write_wait_s = write_wait_s
         self._clock_ahead_ns = int(clock_ahead_s * SECOND_NS)
         self._clock = clock
+        self._synced = synced
         self._acks = Acks(ack_every_s)
         self._starts: dict[tuple[str, str], tuple[int, str]] = {}
         self._series = Series(series or SeriesLimits())
@@ -413,7 +415,7 @@ class Ingest:
         if not self._acks.waiting:
             return
         failpoints.reached("before_ack")
-        for topic, payload in self._acks.messages(self._clock(), last=last):
+        for topic, payload in self._acks.messages(self._clock(), last=last, synced=self._synced()):
             failpoints.reached("during_acks")
             if self._publish(topic, payload):
                 self._metrics.acks.inc()

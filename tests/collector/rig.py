@@ -64,5 +64,9 @@ class Rig:
     def count(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(f"vigie_collector_{name}_total", labels) or 0.0
 
+    def message(self, topic: str, payload: bytes, received_at_ns: int) -> Message:
+        """As the receiver makes it."""
+        return Message(topic, payload, retained=False, received_at_ns=received_at_ns)
+
     def process(self, *payloads: bytes, topic: str = BATCH, retained: bool = False) -> None:
         self.ingest.process([Message(topic, payload, retained, T0 + SECOND) for payload in payloads])
