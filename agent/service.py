@@ -164,7 +164,9 @@ class Agent:
                 snapshots,
                 self._clock,
                 partial(self._births.make, start),
+                backlog_rate=self._settings.backlog_rate,
                 on_backlog=self._backlog.set,
+                tell=self._journal.event,
                 beat=vital[1].beat,
                 link_beat=vital[2].beat,
             )

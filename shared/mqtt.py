@@ -35,10 +35,13 @@ CONNECTED = "connected"
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _CONNECT_S = 10.0
 """For TCP and TLS, and again for the broker's answers to CONNECT and SUBSCRIBE."""
-_STABLE_S = 30.0
-"""A connection that lasted this long was a good one: the back-off starts again."""
+_STABLE_S = 10.0
+_STABLE_TIMES = 4.0
+"""A connection that lasted so long, and so many times the longest wait before the next, was a good one: the back-off
+starts again. So who is thrown out after each connection comes back ever more rarely, and who loses its broker every
+half minute is back at once."""
 _TAKEN_OVER_S = 2.0
-_TAKEN_OVER_TIMES = 3
+_TAKEN_OVER_TIMES = 4
 _QUEUE_MAX = 4096
 _TICK_S = 1.0
 
@@ -216,6 +219,7 @@ class Link:
         self._down_since: float | None = None
         self._told: set[str] = set()
         self._kicks = 0
+        self._up_at: float | None = None
 
     @property
     def connected(self) -> bool:
@@ -236,6 +240,11 @@ class Link:
     def connections(self) -> int:
         """Connections that came about since the start."""
         return self._connections
+
+    @property
+    def taken_over(self) -> bool:
+        """Whether another client seems to use our id: the broker ends our connections soon after they began."""
+        return self._kicks >= _TAKEN_OVER_TIMES
 
     def start(self) -> None:
         """Begin to connect, in a thread of its own; returns at once."""
@@ -297,17 +306,16 @@ class Link:
         attempt = 0
         self._down_since = time.monotonic()
         while not self._stopping.is_set():
-            connections, began = self._connections, time.monotonic()
+            self._up_at = None
             try:
                 self._serve()
             except _Lost as lost:
-                self._count_kicks(lost, connected=self._connections > connections, lasted_s=time.monotonic() - began)
+                attempt = self._judged(attempt, kicked=lost.kicked)
                 self._down(self._taken_over() or str(lost))
             except Exception as error:  # noqa: BLE001  # whatever paho or the system raises, the link must come back
                 _tell_once(f"connection: {type(error).__name__}")
+                attempt = self._judged(attempt, kicked=False)
                 self._down(f"{self._endpoint}: {type(error).__name__}: {error}")
-            if self._connections > connections and time.monotonic() - began >= _STABLE_S:
-                attempt = 0
             self._pause(self._pause_s(attempt))
             attempt += 1
         with self._lock:  # a late `_wake` must not write into a descriptor that somebody else got
@@ -323,8 +331,24 @@ class Link:
 
     def _pause_s(self, attempt: int) -> float:
         """Full jitter: a thousand devices that lost one broker do not come back together."""
+        return random.uniform(0, self._pause_s_max(attempt))  # noqa: S311  # no secret hangs on it
+
+    def _pause_s_max(self, attempt: int) -> float:
         longest: float = min(self._settings.retry_s_max, 0.5 * 2.0 ** min(attempt, 20))
-        return random.uniform(0, longest)  # noqa: S311  # no secret hangs on it
+        return longest
+
+    def _judged(self, attempt: int, *, kicked: bool) -> int:
+        """The number of the next attempt: 0 after a good connection. Counts those that the broker soon ended."""
+        lasted_s = 0.0 if self._up_at is None else time.monotonic() - self._up_at
+        longest_s = self._pause_s_max(attempt)
+        if lasted_s >= max(_STABLE_S, _STABLE_TIMES * longest_s):
+            self._kicks = 0
+            return 0
+        if self._up_at is None or not kicked:
+            self._kicks = 0
+        elif lasted_s < max(_TAKEN_OVER_S, longest_s):
+            self._kicks += 1
+        return attempt
 
     def _serve(self) -> None:
         """One connection, from its first packet to its end; returns when the link was stopped.
@@ -378,7 +402,7 @@ class Link:
         session.disconnect()
 
     def _up(self) -> None:
-        now = time.monotonic()
+        now = self._up_at = time.monotonic()
         with self._lock:
             self._connected = True
             self._problem = None
@@ -403,18 +427,12 @@ class Link:
         if changed:
             self._call("on_state", self._on_state, problem)
 
-    def _count_kicks(self, lost: _Lost, *, connected: bool, lasted_s: float) -> None:
-        if not connected or lasted_s >= _STABLE_S or not lost.kicked:
-            self._kicks = 0
-        elif lasted_s < _TAKEN_OVER_S:
-            self._kicks += 1
-
     def _taken_over(self) -> str | None:
-        if self._kicks < _TAKEN_OVER_TIMES:
+        if not self.taken_over:
             return None
         return (
             f"{self._endpoint}: another client uses the id '{self._client_id}': the broker ended {self._kicks} "
-            "connections right after they began; give each device its own name"
+            "connections soon after they began; give each device its own name"
         )
 
     def _received(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001  # as `on_message`

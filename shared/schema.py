@@ -66,6 +66,7 @@ EVENTS = {
     "outbox_reset": "the outbox could not be read; it was set aside and a new one begun",
     "outbox_thinned": "the quota thinned detail batches; the detail says how many",
     "outbox_unwritable": "the outbox could not be written for a while; the detail says why",
+    "client_id_taken": "another client connects to the broker under this device's name; each throws the other out",
     "time_known": "the device learnt the time; the detail says from where",
     "clock_disagrees": "the device's synchronised clock and the collector's differ; the detail says by how much",
 }

@@ -1,3 +1,3 @@
 """What all tests share."""
 
-pytest_plugins = ["brokers", "thirdparty"]
+pytest_plugins = ["brokers", "relay", "thirdparty"]

@@ -495,10 +495,16 @@ class Outbox:
             self._rows.touch(known)
             return sum(last - first + 1 for first, last in again)
 
+    @property
+    def unsettled(self) -> int:
+        """Batches that the collector has not settled."""
+        with self._lock:
+            return sum(epoch.lane(lane).waiting for epoch in self._rows.epochs.values() for lane in LANES)
+
     def waiting(self) -> Waiting:
         """How much the collector has not settled."""
         with self._lock:
-            batches = sum(epoch.lane(lane).waiting for epoch in self._rows.epochs.values() for lane in LANES)
+            batches = self.unsettled
             try:
                 return Waiting(batches, file.size(self._path), self._oldest_s())
             except sqlite3.Error as error:

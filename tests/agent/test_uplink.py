@@ -1,15 +1,20 @@
 """What is in the outbox reaches the collector once the network lets it, and only the collector's word ends it."""
 
 import functools
+import random
+import string
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from brokers import Broker, free_port, until
+from relay import Relay
 
+from agent import pacing
 from agent import uplink as module
 from agent.clock import Clock
 from agent.config import OutboxSettings
@@ -23,6 +28,10 @@ from shared.records import WIRE_VERSION, Ack, Detail, Event, Lane, Run, Status, 
 SITE, DEVICE = "site-1", "pi-1"
 ACK = topics.ack(SITE, DEVICE)
 JPEG = b"\xff\xd8 a picture \xff\xd9"
+
+
+def noise(length: int) -> str:
+    return "".join(random.choices(string.printable, k=length))  # noqa: S311  # no secret
 
 
 class SyncedClock(Clock):
@@ -50,6 +59,7 @@ class Collector:
         self.states: list[Status] = []
         self.acking = True
         self.drop_acks = 0
+        self.disorder: list[Ack] | None = None
         self.now_ns = time.time_ns
         self.lock = threading.Lock()
         filters = [(topics.every(kind), 1) for kind in ("status", "batch", "snapshot")]
@@ -82,10 +92,23 @@ class Collector:
         self.ack(header.epoch, header.nonce, header.lane, header.batch)
 
     def ack(self, epoch: int, nonce: str, lane: str, number: int) -> None:
+        ack = Ack(nonce, epoch, lane, self.now_ns(), stored=((number, number),))
         if self.drop_acks:
             self.drop_acks -= 1
+        elif self.disorder is not None:
+            self.disorder.append(ack)
         elif self.acking:
-            self.say(Ack(nonce, epoch, lane, self.now_ns(), stored=((number, number),)))
+            self.say(ack)
+
+    def say_in_disorder(self, seed: int) -> None:
+        """What was held back: some twice, some never, in any order."""
+        dice = random.Random(seed)  # noqa: S311  # no secret
+        with self.lock:
+            held, self.disorder = self.disorder or [], []
+        acks = [ack for ack in held for _ in range(dice.choice((0, 1, 1, 2)))]
+        dice.shuffle(acks)
+        for ack in acks:
+            self.say(ack)
 
     def say(self, ack: Ack) -> None:
         self.link.publish(ACK, wire.encode(ack), qos=0)
@@ -94,7 +117,7 @@ class Collector:
 class Agent:
     """An outbox with an uplink."""
 
-    def __init__(self, settings: BrokerSettings, folder: Path, clock: Clock) -> None:
+    def __init__(self, settings: BrokerSettings, folder: Path, clock: Clock, backlog_rate: float = 1000.0) -> None:
         self.clock = clock
         self.outbox = Outbox(folder / "outbox.db", clock, OutboxSettings(), SITE, DEVICE)
         self.snapshots = Snapshots(folder / "snapshots", self.outbox, 10)
@@ -105,8 +128,18 @@ class Agent:
         self.snapshots.__enter__()
         self.outbox.begin()
         self.backlogs = 0
+        self.events: list[tuple[str, str]] = []
         self.uplink = Uplink(
-            settings, SITE, DEVICE, self.outbox, self.snapshots, clock, self.birth, on_backlog=self.on_backlog
+            settings,
+            SITE,
+            DEVICE,
+            self.outbox,
+            self.snapshots,
+            clock,
+            self.birth,
+            backlog_rate=backlog_rate,
+            on_backlog=self.on_backlog,
+            tell=lambda *event: self.events.append(event),
         )
 
     def on_backlog(self) -> None:
@@ -116,9 +149,9 @@ class Agent:
         start = self.outbox.started
         return Status(WIRE_VERSION, "online", start.epoch, start.nonce, agent_version="0.1")
 
-    def put(self, count: int = 1, lane: Lane = "summary") -> None:
+    def put(self, count: int = 1, lane: Lane = "summary", detail: str = "") -> None:
         for _ in range(count):
-            body = wire.pack(Summary((Event(0, "agent_started"),)))
+            body = wire.pack(Summary((Event(0, "agent_started", detail),)) if lane == "summary" else Detail(()))
             self.outbox.put(lane, {}, body, self.clock.boot_ns() // 10_000 * 10_000)
             self.uplink.cue()
 
@@ -150,9 +183,12 @@ class Field:
         self.agents: list[Agent] = []
         self.collectors: list[Collector] = []
 
-    def agent(self, clock: Clock | None = None) -> Agent:
-        agent = Agent(self.broker.settings(), self.folder, clock or SyncedClock())
+    def agent(self, clock: Clock | None = None, *, backlog: int = 0, **options: Any) -> Agent:
+        """One that starts with a backlog of so many batches. `settings` and `backlog_rate` are options."""
+        settings = options.pop("settings", self.broker.settings())
+        agent = Agent(settings, self.folder, clock or SyncedClock(), **options)
         self.agents.append(agent)
+        agent.put(backlog, "detail")
         agent.uplink.start()
         return agent
 
@@ -179,8 +215,10 @@ def field(broker: Broker, tmp_path: Path) -> Iterator[Field]:
 @pytest.fixture
 def quick(mosquitto: Broker, tmp_path: Path, monkeypatch) -> Iterator[Field]:
     """A field over mosquitto only, whose agents lose patience soon."""
-    for name, value in (("_PATIENCE_S", 0.2), ("_PATIENCE_S_MAX", 0.8), ("_SILENT_S", 0.5), ("_TICK_S", 0.05)):
+    for name, value in (("_SILENT_S", 0.5), ("_TICK_S", 0.05)):
         monkeypatch.setattr(module, name, value)
+    for name, value in (("PATIENCE_S", 0.2), ("PATIENCE_S_MAX", 0.8)):
+        monkeypatch.setattr(pacing, name, value)
     mosquitto.start()
     field = Field(mosquitto, tmp_path)
     yield field
@@ -283,7 +321,8 @@ def test_pictures_arrive_with_the_time_of_their_frame(field: Field):
 
 def test_summaries_overtake_what_an_outage_left(quick: Field, monkeypatch):
     # What was sent before the collector subscribed is sent again at once, in order, when it answers the birth.
-    monkeypatch.setattr(module, "_PATIENCE_S", 30.0)
+    monkeypatch.setattr(pacing, "PATIENCE_S", 30.0)
+    monkeypatch.setattr(pacing, "PATIENCE_S_MAX", 30.0)
     monkeypatch.setattr(module, "_ANSWER_S", 0.0)
     agent = quick.agent()
     quick.broker.kill()
@@ -326,7 +365,8 @@ def test_without_a_collector_it_says_so_and_asks_quietly(quick: Field, caplog):
 
 
 def test_a_collector_that_begins_later_is_noticed_at_once(quick: Field, monkeypatch):
-    monkeypatch.setattr(module, "_PATIENCE_S", 30.0)
+    monkeypatch.setattr(pacing, "PATIENCE_S", 30.0)
+    monkeypatch.setattr(pacing, "PATIENCE_S_MAX", 30.0)
     monkeypatch.setattr(module, "_ANSWER_S", 0.0)
     agent = quick.agent()
     agent.put(5)
@@ -492,7 +532,7 @@ def test_a_turn_that_fails_is_not_the_last(quick: Field, monkeypatch, caplog):
     agent = quick.agent()
     until(lambda: collector.states)
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         monkeypatch.delattr(agent.outbox, "due")
         raise ZeroDivisionError
 
@@ -500,3 +540,188 @@ def test_a_turn_that_fails_is_not_the_last(quick: Field, monkeypatch, caplog):
     agent.put(3)
     until(lambda: agent.waiting == 0)
     assert "a turn of the uplink failed" in caplog.text
+
+
+# What an outage left
+
+
+def test_live_batches_overtake_what_an_outage_left(quick: Field, monkeypatch):
+    """Each goes at once; those of the outage follow in their order, no faster than they may."""
+    monkeypatch.setattr(module, "_LIVE_BEFORE_S", 0.0)
+    collector = quick.collector()
+    began = time.monotonic()
+    agent = quick.agent(backlog=150, backlog_rate=30.0)
+    until(lambda: agent.uplink.state == "connected")
+    left_when_live_was_done = []
+    for number in range(151, 161):
+        agent.put(1, "detail")
+        key = Key(1, agent.outbox.nonce, "detail", number)
+        until(lambda key=key: key in collector.received)  # type: ignore[misc]  # mypy cannot infer a lambda's default
+        left_when_live_was_done.append(len(collector.batches))
+    until(lambda: agent.waiting == 0)
+    took_s = time.monotonic() - began
+    assert left_when_live_was_done[-1] < 160, "the backlog was not through when the last live batch was"
+    numbers = [number for _, number in collector.order]
+    assert [n for n in numbers if n <= 150] == list(range(1, 151))
+    assert [n for n in numbers if n > 150] == list(range(151, 161))
+    assert 30.0 * (took_s + 1.5) >= 150, "at most at its rate"
+
+
+def test_what_is_sealed_is_live_for_a_while_only(quick: Field, monkeypatch):
+    """A collector that is away for long leaves a backlog too, although the broker was there all the time."""
+    monkeypatch.setattr(module, "_LIVE_S", 0.3)
+    collector = quick.collector()
+    collector.acking = False
+    agent = quick.agent(backlog_rate=10.0)
+    agent.put(100)
+    until(lambda: agent.uplink._mark().summary == 100)
+    with collector.lock:
+        collector.acking = True
+    until(lambda: agent.waiting < 100)
+    agent.put(1, "detail")
+    until(lambda: Key(1, agent.outbox.nonce, "detail", 1) in collector.received)
+    assert agent.waiting > 0
+    until(lambda: agent.waiting == 0)
+
+
+def test_what_the_collector_asks_for_again_is_a_backlog(quick: Field, monkeypatch):
+    monkeypatch.setattr(module, "_LIVE_S", 0.3)
+    collector = quick.collector()
+    agent = quick.agent(backlog_rate=10.0)
+    agent.put(60)
+    until(lambda: agent.waiting == 0)
+    until(lambda: agent.uplink._mark().summary == 60)
+    began = time.monotonic()
+    collector.say(Ack(agent.outbox.nonce, 1, "summary", time.time_ns(), resend=((1, 60),)))
+    until(lambda: agent.waiting > 0)
+    agent.put(1, "detail")
+    until(lambda: Key(1, agent.outbox.nonce, "detail", 1) in collector.received)
+    assert agent.waiting > 0
+    until(lambda: agent.waiting == 0)
+    assert 10.0 * (time.monotonic() - began) + 10 + 1 >= 60, "a bucket that was full, then the rate"
+    assert sum(collector.received.values()) == 121
+
+
+def test_the_backlog_leaves_the_window_to_live_batches(quick: Field, monkeypatch):
+    monkeypatch.setattr(module, "_LIVE_BEFORE_S", 0.0)
+    monkeypatch.setattr(pacing, "PATIENCE_S", 30.0)
+    monkeypatch.setattr(pacing, "PATIENCE_S_MAX", 30.0)
+    collector = quick.collector()
+    collector.acking = False
+    agent = quick.agent(backlog=300)
+    until(lambda: len(agent.uplink._batches) == 2)
+    agent.put(100)
+    until(lambda: len(agent.uplink._batches) == 2 + module.WINDOW_BATCHES)
+    until(lambda: len(collector.batches) == 2 + module.WINDOW_BATCHES)
+    live = [number for lane, number in collector.order if lane == "summary"]
+    assert live == list(range(1, module.WINDOW_BATCHES + 1))
+
+
+def test_stopping_does_not_wait_for_a_backlog_that_takes_longer(quick: Field, monkeypatch):
+    """Live batches are confirmed; the next start goes on with the rest."""
+    monkeypatch.setattr(module, "_LIVE_BEFORE_S", 0.0)
+    collector = quick.collector()
+    agent = quick.agent(backlog=2000, backlog_rate=20.0)
+    until(lambda: agent.uplink.state == "connected")
+    agent.put(3)
+    began = time.monotonic()
+    assert not agent.uplink.stop(drain_s=60)
+    assert time.monotonic() - began < 30
+    live = {(1, agent.outbox.nonce, "summary", number) for number in (1, 2, 3)}
+    assert live <= set(collector.received)
+    until(lambda: collector.states[-1].state == "stopped")
+
+
+# Links and collectors that are slow, silent or confused
+
+
+def test_a_slow_link_is_not_flooded_with_what_is_only_late(quick: Field, relays: list[Relay], monkeypatch):
+    """As 64 kbit/s with batches of 1 kB, eight times as fast. What the link has not carried yet is not sent again."""
+    monkeypatch.setattr(module, "_LIVE_BEFORE_S", 0.0)
+    monkeypatch.setattr(pacing, "_DELAY_S", 0.2)
+    relay = Relay(quick.broker.port, rate=64_000)
+    relays.append(relay)
+    collector = quick.collector()
+    agent = quick.agent(backlog=1, settings=quick.broker.settings(url=relay.url))
+    until(lambda: agent.waiting == 0)
+    quick.broker.kill()
+    until(lambda: agent.uplink.state.startswith("no broker"))
+    for _ in range(200):
+        agent.put(detail=noise(1000))
+    quick.broker.start()
+    until(lambda: agent.uplink.state == "connected")
+    for number in range(201, 221):
+        agent.put(detail=noise(1000))
+        key = Key(1, agent.outbox.nonce, "summary", number)
+        until(lambda key=key: key in collector.received)  # type: ignore[misc]  # mypy cannot infer a lambda's default
+    assert len(collector.batches) < 200, "live batches did not wait for the backlog"
+    until(lambda: agent.waiting == 0, 60)
+    assert sum(collector.received.values()) <= 221 + 2, "but for what was on its way when the broker was killed"
+    sizes = sum(len(payload) for payloads in collector.batches.values() for payload in payloads)
+    assert relay.up < 1.2 * sizes + 20_000, "and births, PINGs, the MQTT headers"
+
+
+def test_a_connection_that_carries_nothing_any_more_is_replaced(quick: Field, relays: list[Relay]):
+    """Half-open: no FIN, no RST, and the kernel takes what is written. The keepalive finds it out."""
+    relay = Relay(quick.broker.port)
+    relays.append(relay)
+    collector = quick.collector()
+    agent = quick.agent(settings=quick.broker.settings(url=relay.url, keepalive_s=5))
+    agent.put(10)
+    until(lambda: agent.waiting == 0)
+    relay.freeze()
+    agent.put(40)
+    until(lambda: agent.waiting == 0, 60)
+    assert relay.accepted >= 2
+    assert len(collector.batches) == 50
+    assert all(len(payloads) == 1 for payloads in collector.batches.values())
+
+
+def settled(collector: Collector, agent: Agent) -> bool:
+    collector.say_in_disorder(time.monotonic_ns())
+    return agent.waiting == 0
+
+
+def test_acks_may_come_twice_late_never_and_in_any_order(quick: Field):
+    collector = quick.collector()
+    collector.disorder = []
+    agent = quick.agent()
+    for seed in range(200):
+        agent.put(1 + seed % 3, "detail" if seed % 2 else "summary")
+        time.sleep(0.001)
+        if seed % 7 == 0:
+            collector.say_in_disorder(seed)
+    until(functools.partial(settled, collector, agent))
+    assert len(collector.batches) == sum(1 + seed % 3 for seed in range(200))
+    assert all(len(payloads) == 1 for payloads in collector.batches.values())
+
+
+def test_an_ack_of_an_earlier_start_settles_its_batches_and_no_others(quick: Field):
+    collector = quick.collector()
+    collector.acking = False
+    first = quick.agent()
+    nonce = first.outbox.nonce
+    first.put(3)
+    until(lambda: len(collector.batches) == 3)
+    first.close()
+    quick.agents.clear()
+    second = quick.agent()
+    second.put(3)
+    until(lambda: second.waiting == 6)
+    collector.say(Ack(nonce, 1, "summary", time.time_ns(), stored=((1, 2), (2, 2), (1, 1))))
+    until(lambda: second.waiting == 4)
+    assert [(m.key.epoch, m.key.batch) for m in second.outbox.due(9)] == [(1, 3), (2, 1), (2, 2), (2, 3)]
+
+
+def test_two_devices_of_one_name_are_told(quick: Field):
+    agent = quick.agent()
+    until(lambda: agent.uplink.state == "connected")
+    other = Link(quick.broker.settings(), client_id=f"vigie-{SITE}-{DEVICE}")
+    other.start()
+    try:
+        until(lambda: agent.events)
+    finally:
+        other.stop()
+    (event,) = agent.events
+    assert event[0] == "client_id_taken"
+    assert "another client uses the id 'vigie-site-1-pi-1'" in event[1]
