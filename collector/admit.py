@@ -5,7 +5,7 @@ that cannot overflow. Nothing here knows the store or the broker.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,13 +17,26 @@ from collector.state.quarantine import Bad
 from collector.stores.answers import Received, ReceivedStatus
 from shared import topics, wire
 from shared.histogram import BINS, restore
-from shared.records import TICK_NS, WIRE_VERSION, Batch, Detail, Header, ModelInfo, Summary, Tombstone, Window
+from shared.records import (
+    TICK_NS,
+    WIRE_VERSION,
+    Batch,
+    Detail,
+    Header,
+    ModelInfo,
+    StreamRuns,
+    Summary,
+    Tombstone,
+    Window,
+)
 from shared.topics import Address, NotOurs
 from shared.wire import TooNew, Unreadable
 
 WINDOW_COUNT_MAX = 2**40
 """Of any count, sum or duration in a window: millions of windows add up without leaving 64 bits."""
 
+FRAMES_MAX = 10_000_000
+"""Of a stream in one batch: a camera of 1000 frames a second has as many in almost three hours."""
 
 PREFIX_BYTES = 64 * 1024
 """Kept of a message that is too large and has no header line within the limit."""
@@ -218,7 +231,7 @@ def _problem(batch: Batch, latest_ns: int) -> str | None:
     if header.sealed_at_ns - _oldest_age(batch) * TICK_NS < EARLIEST_NS:
         return "it holds records from before 2020: is the device's clock right?"
     if isinstance(batch.body, Detail):
-        return None
+        return _frames_problem(header.streams)
     if header.streams:
         return "a summary batch covers no frames, but its header names streams"
     return _summary_problem(batch.body)
@@ -261,10 +274,18 @@ def _window_problem(window: Window) -> str | None:
     return None
 
 
+def _frames_problem(streams: Mapping[str, StreamRuns]) -> str | None:
+    for stream, runs in streams.items():
+        frames = runs.last - runs.first + 1
+        if frames > FRAMES_MAX:
+            return f"it covers {frames} frames of stream {stream!r}, more than {FRAMES_MAX}"
+    return None
+
+
 def _tombstone_problem(tombstone: Tombstone) -> str | None:
     for stream, runs in tombstone.streams.items():
         ends = [(runs.first, runs.first - 1), *((run.first, run.last) for run in runs.outcomes)]
         joined = all(after[0] == before[1] + 1 and after[1] >= after[0] for before, after in pairwise(ends))
         if not joined or ends[-1][1] != runs.last:
             return f"the outcomes of a thinned batch leave a gap or overlap in stream {stream!r}"
-    return None
+    return _frames_problem(tombstone.streams)

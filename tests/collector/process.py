@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +22,9 @@ class Process:
         self.folder = folder
         self.port = free_port()
         self.config = folder / "collector.yaml"
-        self.config.write_text(f"{broker}\nstore: {{path: vigie.db}}\nstate_dir: state\nweb: {{port: {self.port}}}\n")
+        self.config.write_text(
+            f"{broker}\nstore: {{path: vigie.db, detail_days: 36500}}\nstate_dir: state\nweb: {{port: {self.port}}}\n"
+        )
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, failpoint: str = "", *, ready: bool = True) -> None:
@@ -53,6 +56,34 @@ class Process:
                 return error.code, json.load(error)
         except OSError:
             return 0, None
+
+    def text(self, path: str) -> str:
+        """The body of an answer that is no JSON."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:  # our own
+            return str(answer.read().decode())
+
+    def everything(self, path: str, name: str) -> list[Any]:
+        """All pages of a list."""
+        found: list[Any] = []
+        cursor = ""
+        while True:
+            status, answer = self.get(path + cursor)
+            assert status == 200, answer
+            found += answer[name]
+            if answer["next_cursor"] is None:
+                return found
+            cursor = f"&cursor={answer['next_cursor']}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def rss_mb_max(self) -> float:
+        """The most memory that it ever had, in MB."""
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
+        assert found is not None
+        return int(found[1]) / 1000
 
     def log(self) -> str:
         return (self.folder / "log").read_text()

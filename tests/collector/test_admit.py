@@ -172,6 +172,14 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
         "not as many observations",
     ),
     "observations of an unknown stream": (lambda: header(streams={}), "the header has not"),
+    "a run without end": (
+        lambda: encoded(Detail(()), {"cam0": runs(("skipped", 1, 2**53))}, batch=1, sealed_at_ns=T0),
+        "it covers 9007199254740992 frames of stream 'cam0', more than 10000000",
+    ),
+    "tombstone of a run without end": (
+        lambda: summary(1, Tombstone(0, 1, NONCE, 1, "0" * 64, {"cam0": runs(("skipped", 1, 2**53))}), sealed_at_ns=T0),
+        "it covers 9007199254740992 frames",
+    ),
     "unknown outcome": (
         lambda: header(streams={"cam0": {"first": 1, "last": 5, "outcomes": [["lost", 1, 5]]}}),
         "the header is not valid",
