@@ -18,8 +18,8 @@ from agent.openwindows import OpenWindows
 from agent.outbox import Outbox
 from agent.progress import Counter, Progress
 from agent.seal import Journal, Sealer
-from agent.service import previous
 from agent.snapshots import Snapshots
+from agent.telling import previous
 from agent.uplink import Uplink
 from agent.vitals import VitalsReader
 from shared.mqtt import BrokerSettings
@@ -135,12 +135,20 @@ class Start:
         shutil.copytree(self.folder, to)
         self.outbox.__exit__(None, None, None)
 
-    def connect(self, broker: BrokerSettings) -> Uplink:
+    def connect(self, broker: BrokerSettings, backlog_rate: float = 10_000.0) -> Uplink:
         """At last there is a network; from now on time flows."""
         self.clock.flow()
         self._snapshots = Snapshots(self.folder / "snapshots", self.outbox, 10)
         self.uplink = Uplink(
-            broker, SITE, DEVICE, self.outbox, self._snapshots, self.clock, self._birth, on_backlog=self.tell_vitals
+            broker,
+            SITE,
+            DEVICE,
+            self.outbox,
+            self._snapshots,
+            self.clock,
+            self._birth,
+            backlog_rate=backlog_rate,
+            on_backlog=self.tell_vitals,
         )
         self.uplink.start()
         return self.uplink
