@@ -53,6 +53,11 @@ def is_slug(name: str) -> bool:
     return _SLUG.fullmatch(name) is not None
 
 
+def prefix(site: str, device: str) -> str:
+    """What all topics of a device begin with."""
+    return f"{PREFIX}/{site}/{device}/"
+
+
 def status(site: str, device: str) -> str:
     """Topic of the retained birth, and of the last will."""
     return f"{PREFIX}/{site}/{device}/status"

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from collector.books import Quarantined
 from collector.state.database import Database
 from collector.state.tables import quarantine as table
+from shared import topics
 from shared.records import Header, StreamRuns
 
 _streams = msgspec.json.Decoder(dict[str, StreamRuns])
@@ -40,7 +41,7 @@ class Bad:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A message in quarantine; `payload` is None in lists."""
+    """A message in quarantine; `payload` is None in lists, and empty where it was dropped: `size` is what is left."""
 
     id: int
     topic: str
@@ -110,15 +111,21 @@ class Quarantine:
             self.dropped += _bound(connection, self.mb_max * 1_000_000)
         return new
 
-    def newest(self, limit: int = 100) -> list[Kept]:
-        """The newest first, without their payloads.
+    def newest(
+        self, limit: int | None = 100, device: tuple[str, str] | None = None, before: int | None = None
+    ) -> list[Kept]:
+        """The newest first, without their payloads: of all, or on the topics of one device (its site and name).
 
         Raises:
             Unavailable: They cannot be read now.
         """
+        wanted = sa.select(*_LISTED).order_by(table.c.id.desc()).limit(limit)
+        if device is not None:
+            wanted = wanted.where(table.c.topic.startswith(topics.prefix(*device), autoescape=True))
+        if before is not None:
+            wanted = wanted.where(table.c.id < before)
         with self._database.connected() as connection:
-            rows = connection.execute(sa.select(*_LISTED).order_by(table.c.id.desc()).limit(limit)).all()
-        return [Kept(*row) for row in rows]
+            return [Kept(*row) for row in connection.execute(wanted)]
 
     def get(self, number: int) -> Kept | None:
         """One with its payload, or None.
@@ -138,6 +145,15 @@ class Quarantine:
         """
         with self._database.connected() as connection:
             connection.execute(table.delete().where(table.c.id == number))
+
+    def drop(self, number: int) -> None:
+        """Let go of a payload. Of a batch whose header could be read the entry stays, for the ledger.
+
+        Raises:
+            Unavailable: It cannot be written now.
+        """
+        with self._database.connected() as connection:
+            _drop(connection, number)
 
     def of_device(self, site: str, device: str) -> list[Quarantined]:
         """Batches of a device whose header could be read.
@@ -191,15 +207,38 @@ _FROM_HEADER = ("site", "device", "epoch", "nonce", "lane", "batch", "sealed_at_
 
 
 def _bound(connection: sa.Connection, bytes_max: int) -> int:
-    """Delete the oldest until the rest fits; how many."""
-    total = connection.execute(sa.select(sa.func.coalesce(sa.func.sum(table.c.bytes), 0))).scalar_one()
-    deleted = 0
-    while total > bytes_max:
-        rows = connection.execute(sa.select(table.c.id, table.c.bytes).order_by(table.c.id).limit(100)).all()
+    """Let go of the oldest payloads until the rest fits, then of the oldest entries; how many."""
+    dropped = 0
+    total = connection.execute(_TOTAL).scalar_one()
+    for whole in (True, False):
+        if total <= bytes_max:
+            break
+        rows = connection.execute(
+            sa.select(table.c.id, table.c.bytes).where(_WHOLE if whole else sa.true()).order_by(table.c.id)
+        ).all()
         for number, size in rows:
             if total <= bytes_max:
                 break
-            connection.execute(table.delete().where(table.c.id == number))
-            total -= size
-            deleted += 1
-    return deleted
+            if whole:
+                total -= size - _drop(connection, number)
+            else:
+                connection.execute(table.delete().where(table.c.id == number))
+                total -= size
+            dropped += whole
+    return dropped
+
+
+_TOTAL = sa.select(sa.func.coalesce(sa.func.sum(table.c.bytes), 0))
+_WHOLE = table.c.payload != b""
+
+
+def _drop(connection: sa.Connection, number: int) -> int:
+    """Empty an entry that the ledger needs, delete another; the bytes that are left of it."""
+    streams = connection.execute(
+        sa.select(table.c.streams).where(table.c.id == number, table.c.batch.is_not(None))
+    ).scalar_one_or_none()
+    if streams is None:
+        connection.execute(table.delete().where(table.c.id == number))
+        return 0
+    connection.execute(table.update().where(table.c.id == number).values(payload=b"", bytes=len(streams)))
+    return len(streams)
