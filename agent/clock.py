@@ -5,7 +5,8 @@ time, which never jumps; wall time is boot time plus an offset that may become k
 
 The kernel's clock counts only while the kernel says that a time service keeps it, and shows a time that can be; else
 the collector's does. Where both say that they are kept, and differ, the collector's counts: all devices and the store
-live in its time, and of many clocks the odd one is rather the device's.
+live in its time, and of many clocks the odd one is rather the device's. So it does where they are a day apart, kept or
+not: what is dated so far from its time the collector would refuse, or take for expired.
 """
 
 import threading
@@ -20,6 +21,9 @@ EARLIEST_NS = 1_767_225_600 * 10**9
 
 DISAGREE_NS = 60 * 10**9
 """Two clocks that are both kept, and further apart than this, cannot both be right."""
+
+REFUSED_NS = 86_400 * 10**9
+"""So far from the collector's time nothing is dated: `clock_ahead_s` is a day, too."""
 
 _JITTER_NS = 2 * 10**9
 """Differences of the collector's time that are the network's."""
@@ -122,7 +126,9 @@ class Clock:
         return best[1] if best else 0
 
     def _overruled(self, kernel_ns: int) -> bool:
-        return self._heard_ns is not None and self._heard_synced and abs(kernel_ns - self._heard_ns) > DISAGREE_NS
+        if self._heard_ns is None:
+            return False
+        return abs(kernel_ns - self._heard_ns) > (DISAGREE_NS if self._heard_synced else REFUSED_NS)
 
     def _steady(self, offset_ns: int) -> int:
         if self._kept_ns is None or abs(offset_ns - self._kept_ns) > _STEADY_NS:

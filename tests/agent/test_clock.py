@@ -104,6 +104,16 @@ def test_a_collector_whose_clock_nobody_keeps_does_not_overrule_a_synchronised_k
     assert clock.disagreement_ns() == 3600 * SECOND, "but that they differ is told"
 
 
+@pytest.mark.parametrize("ahead_s", [-86_401, 86_401, 10 * 365 * 86_400])
+def test_nothing_is_dated_a_day_or_more_from_the_collectors_time(ahead_s):
+    """It would be refused or taken for expired, whichever clock is right."""
+    clock = FakeClock()
+    clock.wall, clock.synchronised = NOW_NS + ahead_s * SECOND, True
+    clock.hear(NOW_NS)
+    assert clock.offset() == (NOW_NS - clock.boot, "collector")
+    assert clock.disagreement_ns() == ahead_s * SECOND
+
+
 def test_the_networks_jitter_does_not_move_the_collectors_time():
     clock = FakeClock()
     clock.hear(NOW_NS)
