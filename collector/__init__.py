@@ -15,10 +15,12 @@ series          how many names a device may make up
 twins           two devices with one name
 ingest          queue to store, store to acks: many messages in one write
 acks            what to tell the devices, coalesced
+gaps            what the store lacks is asked for again
 metrics         what the collector counts about itself
 stores/         time series: a protocol, and one implementation each
 state/          everything that is no time series: quarantine, pictures
-queries         named questions, once, over any store
+queries/        named questions, once, over any store
+ranges          sets of numbers
 figures         sums of windows as rates, shares and percentiles
 books           the ledger of a device: what became of every frame
 timestamps      instants as the API writes them

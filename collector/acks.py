@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from collector import ranges
 from shared import topics, wire
 from shared.records import Ack
 
@@ -99,21 +100,10 @@ class Acks:
             word = self._words.pop(to)
             self._told_at[to] = now
             topic = topics.ack(to.site, to.device)
-            stored, refused = ranges(word.stored), sorted(word.refused.items())
+            stored, refused = ranges.of(word.stored), sorted(word.refused.items())
             for start in range(0, max(len(stored), len(refused), 1), ENTRIES_MAX):
                 end = start + ENTRIES_MAX
                 ack = Ack(to.nonce, to.epoch, to.lane, now_ns, tuple(stored[start:end]), tuple(refused[start:end]))
                 yield topic, wire.encode(msgspec.structs.replace(ack, synced=synced))
         if len(self._told_at) > _TOLD_MAX:
             self._told_at = {to: at for to, at in self._told_at.items() if now < at + self._every_s}
-
-
-def ranges(numbers: set[int]) -> list[tuple[int, int]]:
-    """Numbers as ranges, both ends included."""
-    found: list[tuple[int, int]] = []
-    for number in sorted(numbers):
-        if found and found[-1][1] == number - 1:
-            found[-1] = (found[-1][0], number)
-        else:
-            found.append((number, number))
-    return found

@@ -1,22 +1,28 @@
 """The ledger of a device: what became of every frame that got a number.
 
-`captured` counts the numbers that were given, as far as anybody knows: it is the sum of the outcomes unless frames are
-missing. `sealed` is the sum of the fates, and `missing` counts the frames that must exist but are known to nobody.
+`captured` counts the numbers that were given, as far as anybody knows: it is the sum of the outcomes unless frames
+wait or are missing. `sealed` is the sum of the fates. Frames that must exist and did not arrive are `waiting` where the
+device said last that it still has their batches, and `missing` where it did not: those are known to nobody.
 A frame beyond the last one known is not missing: it may still be under way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from collector import ranges
 from collector.figures import TICKS_PER_S, share
-from collector.stores.answers import EpochBooks, LaneBooks, StreamBooks
+from collector.ranges import Range
+from collector.stores.answers import EpochBooks, FrameGap, LaneBooks, StreamBooks
 from collector.timestamps import rfc3339_or_none
-from shared.records import Lane, StreamRuns
+from shared.records import Held, Lane, StreamRuns
 
 OUTCOMES = ("ok", "skipped", "gated", "unreadable", "failed", "unknown")
 FATES = ("stored", "thinned", "unsealed", "quarantined", "expired")
 HOLES_SHOWN_MAX = 100
 FOREVER_NS = 2**63 - 1
+
+HeldRanges = Mapping[tuple[int, str, Lane], Sequence[Range]]
+"""What a device still has: epoch, nonce and lane -> batch numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,7 @@ class _Stream:
     outcomes: dict[str, int]
     fates: dict[str, int]
     missing: int
+    waiting: int = 0
     tail_lost: int = 0
     planned: int | None = None
     coverage: float | None = None
@@ -53,28 +60,54 @@ class _Epoch:
     books: EpochBooks
     quarantined: list[Quarantined] = field(default_factory=list)
     elsewhere: list[Quarantined] = field(default_factory=list)
+    held: HeldRanges = field(default_factory=dict)
+
+    def holes(self, lane: Lane) -> list[Range]:
+        """The holes in a lane's numbers, less what is in quarantine."""
+        books = self.books.lanes.get(lane)
+        away = (one.batch for one in (*self.quarantined, *self.elsewhere) if one.lane == lane)
+        return ranges.without(books.missing, ranges.of(away)) if books else []
+
+    def holds(self, lane: Lane) -> Sequence[Range]:
+        """Numbers of a lane that the device still has."""
+        return self.held.get((self.books.epoch, self.books.nonce, lane), ())
+
+
+def held_ranges(held: Iterable[Held] | None) -> HeldRanges:
+    """What a device told that it still has, by lane."""
+    found: dict[tuple[int, str, Lane], list[Range]] = {}
+    for one in held or ():
+        found.setdefault((one.epoch, one.nonce, one.lane), []).append((one.first, one.last))
+    return {lane: ranges.joined(parts) for lane, parts in found.items()}
 
 
 def ledger(
-    epochs: Sequence[EpochBooks], quarantined: Sequence[Quarantined], from_ns: int = 0, to_ns: int = FOREVER_NS
+    epochs: Sequence[EpochBooks],
+    quarantined: Sequence[Quarantined],
+    held: HeldRanges,
+    from_ns: int = 0,
+    to_ns: int = FOREVER_NS,
 ) -> dict[str, object]:
     """The whole account, in the shape of the API; the epochs are of that range, the quarantined ones of any time."""
-    outcomes, fates, missing = dict.fromkeys(OUTCOMES, 0), dict.fromkeys(FATES, 0), 0
+    outcomes, fates, missing, waiting = dict.fromkeys(OUTCOMES, 0), dict.fromkeys(FATES, 0), 0, 0
     shown = []
     for epoch in _with_quarantine(epochs, quarantined, from_ns, to_ns):
+        epoch.held = held
         streams = {name: _account(name, epoch) for name in _names(epoch)}
         for stream in streams.values():
             missing += stream.missing
+            waiting += stream.waiting
             for key, count in stream.outcomes.items():
                 outcomes[key] += count
             for key, count in stream.fates.items():
                 fates[key] += count
         shown.append(_shown(epoch, streams))
     return {
-        "captured": sum(outcomes.values()) + missing,
+        "captured": sum(outcomes.values()) + waiting + missing,
         "outcomes": outcomes,
         "sealed": sum(fates.values()),
         "fates": fates,
+        "waiting": waiting,
         "missing": missing,
         "epochs": shown,
     }
@@ -127,10 +160,26 @@ def _account(name: str, epoch: _Epoch) -> _Stream:
         if name in batch.streams:
             told = _add_quarantined(stream, batch.streams[name], told)
     told = max([told, *(batch.streams[name].last for batch in epoch.elsewhere if name in batch.streams)])
+    stream.waiting = min(stream.missing, sum(_waits(name, gap, epoch) for gap in books.gaps))
+    stream.missing -= stream.waiting
     if books.tail_captured is not None:
         stream.tail_lost = max(0, books.tail_captured - told)
         stream.outcomes["unknown"] = stream.fates["unsealed"] = stream.tail_lost
     return stream
+
+
+def _waits(name: str, gap: FrameGap, epoch: _Epoch) -> int:
+    """How many frames of a gap are on their way: all that are not in quarantine, where the device has every batch."""
+    between = ranges.both(epoch.holes("detail"), [(gap.after + 1, gap.before - 1)])
+    if not between or ranges.without(between, epoch.holds("detail")):
+        return 0
+    away = (batch.streams[name] for batch in epoch.quarantined if name in batch.streams)
+    return (
+        gap.last
+        - gap.first
+        + 1
+        - sum(runs.last - runs.first + 1 for runs in away if gap.first <= runs.first <= gap.last)
+    )
 
 
 def _add_quarantined(stream: _Stream, runs: StreamRuns, told: int) -> int:
@@ -164,7 +213,10 @@ def _shown(epoch: _Epoch, streams: dict[str, _Stream]) -> dict[str, object]:
             name: {
                 "first": stream.first,
                 "last": stream.last,
-                "captured": sum(stream.outcomes.values()) + stream.missing,
+                "captured": sum(stream.outcomes.values()) + stream.waiting + stream.missing,
+                "outcomes": {name: count for name, count in stream.outcomes.items() if count},
+                "fates": {name: count for name, count in stream.fates.items() if count},
+                "waiting": stream.waiting,
                 "missing": stream.missing,
                 "tail_lost": stream.tail_lost,
                 "planned": stream.planned,
@@ -173,23 +225,11 @@ def _shown(epoch: _Epoch, streams: dict[str, _Stream]) -> dict[str, object]:
             }
             for name, stream in streams.items()
         },
-        "batches": {
-            lane: {"last": found.last, "missing": _missing(lane, found, epoch)} for lane, found in books.lanes.items()
-        },
+        "batches": {lane: {"last": found.last, **_not_arrived(lane, epoch)} for lane, found in books.lanes.items()},
     }
 
 
-def _missing(lane: Lane, books: LaneBooks, epoch: _Epoch) -> list[list[int]]:
-    """The holes in a lane's numbers, less what is in quarantine."""
-    away = sorted(batch.batch for batch in epoch.quarantined if batch.lane == lane)
-    holes: list[list[int]] = []
-    for first, last in books.missing:
-        start = first
-        for number in away:
-            if first <= number <= last:
-                if start < number:
-                    holes.append([start, number - 1])
-                start = number + 1
-        if start <= last:
-            holes.append([start, last])
-    return holes[:HOLES_SHOWN_MAX]
+def _not_arrived(lane: Lane, epoch: _Epoch) -> dict[str, object]:
+    holes, held = epoch.holes(lane), epoch.holds(lane)
+    parts = {"waiting": ranges.both(holes, held), "missing": ranges.without(holes, held)}
+    return {name: [list(part) for part in found[:HOLES_SHOWN_MAX]] for name, found in parts.items()} | {"asked": None}

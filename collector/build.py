@@ -17,11 +17,15 @@ from collector import acks, stores
 from collector.broker import CannotListen, EmbeddedBroker
 from collector.clock import OwnClock
 from collector.config import Settings, WebSettings
+from collector.gaps import Gaps
 from collector.ingest import Ingest
 from collector.metrics import Metrics
 from collector.queries import Queries
 from collector.receive import Inbox, Receiver
 from collector.series import SeriesLimits
+from collector.state.asked import Asked
+from collector.state.database import Database
+from collector.state.events import Events
 from collector.state.pictures import Pictures
 from collector.state.quarantine import Quarantine
 from collector.stores import Store, Unavailable
@@ -29,6 +33,7 @@ from collector.stores import Store, Unavailable
 EXPIRE_EVERY_S = 3600.0
 EXPIRE_FIRST_S = 60.0
 RETRY_S = 1.0
+DAY_NS = 86_400 * 10**9
 CONNECTIONS_MAX = 1000
 CHANNEL_S = 20
 _TICK_S = 0.25
@@ -48,9 +53,14 @@ def store(settings: Settings) -> Store:
     )
 
 
-def quarantine(settings: Settings) -> Quarantine:
-    """The quarantine of a configuration, not yet open."""
-    return Quarantine(Path(settings.state_dir) / "state.db", mb_max=settings.limits.quarantine_mb)
+def database(settings: Settings) -> Database:
+    """The state database of a configuration, not yet open."""
+    return Database(Path(settings.state_dir) / "state.db")
+
+
+def quarantine(settings: Settings, kept: Database | None = None) -> Quarantine:
+    """The quarantine of a configuration, not yet open, in a database of its own or in the one that others use."""
+    return Quarantine(kept or database(settings), mb_max=settings.limits.quarantine_mb)
 
 
 def pictures(settings: Settings) -> Pictures:
@@ -69,12 +79,17 @@ class Collector:
         limits = settings.limits
         self.metrics = Metrics()
         self.store = store(settings)
-        self.quarantine = quarantine(settings)
+        state = database(settings)
+        self.quarantine = quarantine(settings, state)
+        self.events = Events(state)
+        asked = Asked(state)
         self.pictures = pictures(settings)
         self.queries = Queries(
             self.store,
             self.pictures,
             quarantine=self.quarantine,
+            asked=asked,
+            told=self.events,
             online_s=limits.online_s,
             minutes_days=settings.store.minutes_days,
         )
@@ -109,6 +124,17 @@ class Collector:
             clock=self.clock,
             synced=lambda: self.clock.synced,
         )
+        self.gaps = Gaps(
+            self.store,
+            self.quarantine,
+            asked,
+            self.metrics,
+            self.receiver.publish,
+            after_s=settings.gaps.after_s,
+            tries=settings.gaps.tries,
+            clock=self.clock,
+            synced=lambda: self.clock.synced,
+        )
         embedded = settings.embedded_broker
         self.broker = EmbeddedBroker(embedded.host, embedded.port) if embedded else None
         self._stopping = threading.Event()
@@ -129,6 +155,7 @@ class Collector:
             opened.callback(self.quarantine.close)
             opened.callback(self.ingest.stop)
             opened.callback(self.receiver.stop)
+            opened.callback(self.gaps.stop)
             self._closing = opened.pop_all()
         return self
 
@@ -158,6 +185,7 @@ class Collector:
         self._problem = None
         self.ingest.start()
         self.receiver.start()
+        self.gaps.start()
         self._expiring = threading.Thread(target=self._expire, name="expire", daemon=True)
         self._expiring.start()
 
@@ -231,6 +259,7 @@ class Collector:
             now_ns = self.clock()  # in doubt it shows a time for which nothing is too old
             try:
                 rows = self.store.expire(now_ns) + self.pictures.expire(now_ns)
+                rows += self.events.expire(now_ns - int(self._settings.store.minutes_days * DAY_NS))
             except (Unavailable, OSError) as error:
                 _log.warning("what is too old could not be deleted: %s", error)
                 continue

@@ -105,6 +105,18 @@ class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
     online_s: Annotated[float, Meta(ge=5, le=86_400)] = 90.0
 
 
+class GapSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """When a device is asked again for batches that did not come.
+
+    Attributes:
+        after_s: Seconds that a batch may be missing before its device is asked for it; the pause doubles each time.
+        tries: Times that it is asked before the event `gap_remains` is told.
+    """
+
+    after_s: Annotated[float, Meta(ge=1, le=86_400)] = 120.0
+    tries: Annotated[int, Meta(ge=1, le=100)] = 5
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file.
 
@@ -117,6 +129,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         state_dir: Folder of quarantine and pictures, relative to this file.
         web: Where the dashboard and the REST API listen.
         limits: What may wait or be kept at most.
+        gaps: When a device is asked again for batches that did not come.
         time_zones: Of the sites, whose days and weeks follow it: {greenhouse: Europe/Paris}; UTC for the others.
     """
 
@@ -127,6 +140,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     state_dir: str = "vigie-collector-state"
     web: WebSettings = WebSettings()
     limits: LimitSettings = LimitSettings()
+    gaps: GapSettings = GapSettings()
     time_zones: dict[str, str] = {}
 
     @property

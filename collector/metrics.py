@@ -23,6 +23,8 @@ class Metrics:
         twins: Times that a device's name turned out to be used by two.
         statuses: Births and last wills stored, by state.
         snapshots: Pictures kept.
+        resend_requests: Times that a device was asked to send batches again.
+        batches_missing: Batches that must exist, did not arrive in time, and that their device does not hold.
         acks: Acks published.
         acks_dropped: Acks that could not be published; the device sends again and gets another.
         write_s: Seconds that a write to the store took.
@@ -57,6 +59,8 @@ class Metrics:
         self.acks_dropped = self._counter("acks_dropped", "Acks that could not be published.")
         self.store_failures = self._counter("store_failures", "Writes that the store could not take.")
         self.expired_rows = self._counter("rows_expired", "Rows deleted because they were too old.")
+        self.resend_requests = self._counter("resend_requests", "Times that a device was asked to send batches again.")
+        self.batches_missing = self._gauge("batches_missing", "Batches that must exist, of which no device says more.")
         self.write_s = Histogram(
             "vigie_collector_write_seconds",
             "Time of a write to the store.",

@@ -67,7 +67,9 @@ EVENTS = {
     "outbox_thinned": "the quota thinned detail batches; the detail says how many",
     "outbox_unwritable": "the outbox could not be written for a while; the detail says why",
     "client_id_taken": "another client connects to the broker under this device's name; each throws the other out",
+    "gap_remains": "batches did not come although the device was asked again and again; the collector tells it",
+    "gap_filled": "batches that had been given up came after all; the collector tells it",
     "time_known": "the device learnt the time; the detail says from where",
     "clock_disagrees": "the device's synchronised clock and the collector's differ; the detail says by how much",
 }
-"""Names of events that a device tells, with their meaning."""
+"""Names of events that a device tells, or the collector of it, with their meaning."""

@@ -1,4 +1,4 @@
-"""What the collector itself has to tell of a device: `shared.schema.COLLECTOR_EVENTS`, beside what devices tell."""
+"""What the collector itself has to tell of a device, beside what devices tell."""
 
 from collections.abc import Sequence
 

@@ -155,6 +155,16 @@ class Quarantine:
         with self._database.connected() as connection:
             _drop(connection, number)
 
+    def devices(self) -> set[tuple[str, str]]:
+        """Site and name of each device that has a batch here whose header could be read.
+
+        Raises:
+            Unavailable: They cannot be read now.
+        """
+        wanted = sa.select(table.c.site, table.c.device).where(table.c.batch.is_not(None)).distinct()
+        with self._database.connected() as connection:
+            return {(site, device) for site, device in connection.execute(wanted)}
+
     def of_device(self, site: str, device: str) -> list[Quarantined]:
         """Batches of a device whose header could be read.
 

@@ -95,6 +95,11 @@ class DeviceFacts:
     held: tuple[Held, ...] | None = None
     held_at_ns: int | None = None
 
+    @property
+    def seen_ns(self) -> int | None:
+        """When a sign of life was last received."""
+        return max((at for at in (self.heard_at_ns, self.last_batch_at_ns) if at is not None), default=None)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:

@@ -28,7 +28,7 @@ _STREAM = ("site", "device", "stream")
 PARAMETERS: dict[str, Collection[str]] = {
     "devices": (),
     "fleet": (),
-    "ledger": _PERIOD,
+    "ledger": (*_PERIOD, "digests"),
     "predictions": (*_STREAM, "model", "version", "class", "min_score", *_PERIOD, "cursor", "limit"),
     "summary": ("by", *_STREAM, "model", "version", *_PERIOD, "every", "histograms"),
     "events": (*_STREAM, *_PERIOD, "limit"),
@@ -64,7 +64,8 @@ class Api:
         start, end = given.time("from"), given.time("to")
         if start is not None or end is not None:
             start, end = given.period(None)
-        return answer(self._queries.ledger(site, device, start, end))
+        digests = given.choices("digests", ("true", "false")) == ("true",)
+        return answer(self._queries.ledger(site, device, start, end, digests=digests))
 
     def predictions(self) -> Response:
         """What the models saw, newest first."""

@@ -22,6 +22,7 @@ GAUGES = {
     "vigie_device_online": ("Whether the device was heard of lately and says that it runs", DEVICE),
     "vigie_device_last_seen_age_seconds": ("Time since a sign of life of the device was received", DEVICE),
     "vigie_device_ledger_captured_frames": ("Frames that the device captured, as far as the ledger knows", DEVICE),
+    "vigie_device_ledger_waiting_frames": ("Frames that did not arrive and that the device still has", DEVICE),
     "vigie_device_ledger_missing_frames": ("Frames that must exist but are known to nobody; should be 0", DEVICE),
     "vigie_stream_frames_per_second": ("Frames captured per second in the last minute", STREAM),
     "vigie_stream_asleep": ("Whether its plan wants no frames now", STREAM),
@@ -73,6 +74,7 @@ def _of_device(device: dict[str, Any], now_ns: int) -> Iterator[Sample]:
     age_s = None if seen is None else max(0.0, (now_ns - parse_time(seen, now_ns)) / 1e9)
     yield "vigie_device_last_seen_age_seconds", labels, age_s
     yield "vigie_device_ledger_captured_frames", labels, device["ledger"]["captured"]
+    yield "vigie_device_ledger_waiting_frames", labels, device["ledger"]["waiting"]
     yield "vigie_device_ledger_missing_frames", labels, device["ledger"]["missing"]
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterator
 from itertools import permutations
@@ -14,7 +15,7 @@ import pytest
 from collector.books import Quarantined
 from collector.queries import BadQuery, Filter, NotFound, Queries
 from collector.stores.sqlite import SQLite
-from shared.records import TICK_NS, Block, Detail, Event, Maker, Previous, Tail, Vitals
+from shared.records import TICK_NS, Block, Detail, Event, Held, Maker, Previous, Tail, Vitals
 from tests.collector.making import (
     MAKER,
     NONCE,
@@ -46,6 +47,9 @@ class Shelf:
 
     def clock(self) -> int:
         return self.now_ns
+
+    def devices(self) -> set[tuple[str, str]]:
+        return {("greenhouse", "pi-roof")} if self.held else set()
 
     def of_device(self, site: str, device: str) -> list[Quarantined]:
         return self.held if (site, device) == ("greenhouse", "pi-roof") else []
@@ -459,9 +463,19 @@ def test_the_ledger_adds_up(store: SQLite, queries: Queries) -> None:
         "clean": False,
         "exact": True,
         "streams": {
-            "cam0": {"first": 1, "last": 20, "captured": 23, "missing": 5, "tail_lost": 3} | WITHOUT_A_PLAN,
+            "cam0": {
+                "first": 1,
+                "last": 20,
+                "captured": 23,
+                "outcomes": {"ok": 15, "unknown": 3},
+                "fates": {"stored": 15, "unsealed": 3},
+                "waiting": 0,
+                "missing": 5,
+                "tail_lost": 3,
+            }
+            | WITHOUT_A_PLAN,
         },
-        "batches": {"detail": {"last": 4, "missing": [[3, 3]]}},
+        "batches": {"detail": {"last": 4, "waiting": [], "missing": [[3, 3]], "asked": None}},
     }
     assert (second["epoch"], second["clean"], second["streams"]) == (2, None, {})
 
@@ -482,7 +496,7 @@ def test_the_frames_of_a_lost_outbox_are_a_tail(
     assert (ledger["fates"]["stored"], ledger["fates"]["unsealed"]) == (10, 13)
     epoch = ledger["epochs"][0]
     assert (epoch["tail_lost"], epoch["exact"]) == (13, exact)
-    assert epoch["batches"] == {"detail": {"last": 2, "missing": []}}
+    assert epoch["batches"]["detail"]["missing"] == []
     store.write([received(detail(3, 11))])
     ledger = queries.ledger("greenhouse", "pi-roof")
     assert (ledger["captured"], ledger["fates"]["unsealed"], ledger["missing"]) == (23, 8, 0), "a late batch"
@@ -503,6 +517,36 @@ def test_the_tail_of_a_lost_outbox_begins_after_what_is_in_quarantine(
     assert (ledger["captured"], ledger["fates"]["quarantined"], ledger["fates"]["unsealed"]) == (23, 5, 13)
     ledger = queries.ledger("greenhouse", "pi-roof", T0 + HOUR)
     assert (ledger["captured"], ledger["fates"]["quarantined"], ledger["fates"]["unsealed"]) == (13, 0, 13)
+
+
+def test_what_the_device_still_has_is_waiting_not_missing(store: SQLite, queries: Queries, shelf: Shelf) -> None:
+    """Of 60 frames in 12 batches 2 to 4 and 8 to 10 did not arrive; the device says that it has 3 to 10."""
+    store.write([received(detail(batch, 5 * batch - 4)) for batch in (1, 5, 6, 7, 11, 12)])
+    held = (Held(1, NONCE, "detail", 3, 10), Held(1, "f" * 16, "detail", 1, 99))
+    store.write([received(summary(1, Vitals(0, 1.0, held=held)))])
+    for ledger in (queries.ledger("greenhouse", "pi-roof"), queries.ledger("greenhouse", "pi-roof", T0, T0 + DAY)):
+        assert (ledger["captured"], ledger["sealed"]) == (60, 30)
+        assert (ledger["waiting"], ledger["missing"]) == (15, 15), "batch 2 is not held: its gap may be lost"
+        assert ledger["epochs"][0]["batches"]["detail"] == {
+            "last": 12,
+            "waiting": [[3, 4], [8, 10]],
+            "missing": [[2, 2]],
+            "asked": None,
+        }
+    (device,) = queries.fleet()["devices"]
+    assert device["ledger"] == {"captured": 60, "sealed": 30, "missing": 15, "waiting": 15}
+    shelf.held = [Quarantined(1, NONCE, "detail", 2, T0, {"cam0": runs(("ok", 6, 10))})]
+    ledger = queries.ledger("greenhouse", "pi-roof")
+    assert (ledger["captured"], ledger["waiting"], ledger["missing"]) == (60, 25, 0)
+
+
+def test_a_digest_is_over_number_and_sha256_of_each_batch(store: SQLite, queries: Queries) -> None:
+    batches = [received(detail(batch, 5 * batch - 4)) for batch in (3, 1, 2)]
+    store.write(batches)
+    lines = sorted(f"{one.batch.header.batch} {one.batch.header.sha256}\n" for one in batches)
+    lane = queries.ledger("greenhouse", "pi-roof", digests=True)["epochs"][0]["batches"]["detail"]
+    whole = hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert lane["digest"] == {"first": 1, "last": 3, "batches": 3, "sha256": whole}
 
 
 def test_two_words_about_the_same_start_mean_the_same_in_any_order(tmp_path: Path) -> None:
@@ -533,7 +577,7 @@ def test_a_quarantined_batch_is_not_missing(store: SQLite, queries: Queries, she
     assert (ledger["missing"], ledger["captured"]) == (0, 15)
     assert ledger["fates"]["quarantined"] == 5
     assert ledger["outcomes"]["failed"] == 2
-    assert ledger["epochs"][0]["batches"]["detail"] == {"last": 3, "missing": []}
+    assert ledger["epochs"][0]["batches"]["detail"]["missing"] == []
     store.write([received(detail(2, 6))])
     ledger = queries.ledger("greenhouse", "pi-roof")
     assert (ledger["captured"], ledger["fates"]["quarantined"]) == (15, 0), "it arrived whole after all"
@@ -581,7 +625,7 @@ def test_the_fleet_at_a_glance(store: SQLite, queries: Queries, shelf: Shelf) ->
     )
     (device,) = queries.fleet()["devices"]
     assert (device["online"], device["since"]) == (True, "2026-11-23T18:00:00.000Z")
-    assert device["ledger"] == {"captured": 25, "sealed": 20, "missing": 5}
+    assert device["ledger"] == {"captured": 25, "sealed": 20, "missing": 5, "waiting": 0}
     assert device["vitals"]["temperature_c"] == 51.5
     assert [event["name"] for event in device["events"]] == ["agent_started"]
     (stream,) = device["streams"]

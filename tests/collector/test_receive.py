@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from collector import receive
-from collector.acks import ENTRIES_MAX, Acks, To, ranges
+from collector import ranges, receive
+from collector.acks import ENTRIES_MAX, Acks, To
 from collector.admit import Message, cut
 from collector.metrics import Metrics
 from collector.receive import Inbox
@@ -121,7 +121,7 @@ def test_a_status_wakes_who_waits() -> None:
     ],
 )
 def test_numbers_become_ranges(numbers: set[int], expected: list[tuple[int, int]]) -> None:
-    assert ranges(numbers) == expected
+    assert ranges.of(numbers) == expected
 
 
 def test_many_ranges_become_several_acks() -> None:
