@@ -16,12 +16,16 @@ from brokers import free_port, until
 
 
 class Process:
-    """`vigie-collector run` in a folder; its port and its files stay over `kill` and `start`."""
+    """`vigie-collector run` in a folder; its port and its files stay over `kill` and `start`.
 
-    def __init__(self, folder: Path, broker: str) -> None:
+    Two of different names in one folder share store and state.
+    """
+
+    def __init__(self, folder: Path, broker: str, name: str = "collector") -> None:
         self.folder = folder
         self.port = free_port()
-        self.config = folder / "collector.yaml"
+        self.config = folder / f"{name}.yaml"
+        self._log = folder / ("log" if name == "collector" else f"{name}.log")
         self.config.write_text(
             f"{broker}\nstore: {{path: vigie.db, detail_days: 36500}}\nstate_dir: state\nweb: {{port: {self.port}}}\n"
         )
@@ -29,7 +33,7 @@ class Process:
 
     def start(self, failpoint: str = "", *, ready: bool = True) -> None:
         """Start it, and wait until it is ready."""
-        with (self.folder / "log").open("ab") as log:
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-W", "error", "-m", "collector.cli", "run", "--config", str(self.config)],
                 stdout=log,
@@ -79,6 +83,11 @@ class Process:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        assert self._process is not None
+        return self._process.poll() is None
+
     def rss_mb_max(self) -> float:
         """The most memory that it ever had, in MB."""
         found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
@@ -86,7 +95,7 @@ class Process:
         return int(found[1]) / 1000
 
     def log(self) -> str:
-        return (self.folder / "log").read_text()
+        return self._log.read_text()
 
     def wait(self, timeout_s: float = 30) -> int:
         """Its exit code, when it has ended."""
