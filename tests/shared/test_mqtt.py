@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import math
 import socket
 import subprocess
 import sys
@@ -277,6 +278,49 @@ def test_two_clients_of_one_id_are_told_what_they_do(mosquitto: Broker, links: L
     _, one = links(settings)
     _, two = links(settings)
     until(lambda: any("another client uses the id 'vigie-test'" in state for state in one.states + two.states))
+
+
+def test_two_clients_of_one_id_meet_ever_more_rarely(monkeypatch):
+    """An hour of two links that throw each other out: each connection ends when the other one comes."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    links = [Link(BrokerSettings(), client_id="vigie-test") for _ in range(2)]
+    attempts, due, met = [0, 0], [0.0, 0.1], 0
+    while min(due) < 3600:
+        one = due.index(min(due))
+        now[0] = due[one]
+        links[one]._up_at, due[one] = now[0], math.inf
+        other = 1 - one
+        if links[other]._up_at is not None:
+            met += 1
+            attempts[other] = links[other]._judged(attempts[other], kicked=True)
+            links[other]._up_at = None
+            due[other] = now[0] + links[other]._pause_s(attempts[other])
+            attempts[other] += 1
+    assert all(link.taken_over for link in links)
+    assert met < 250, "every half minute or so at the end; without back-off every quarter of a second"
+
+
+@pytest.mark.parametrize(("lasted_s", "expected"), [(1, 3), (9, 3), (15, 3), (17, 0), (100, 0)])
+def test_the_back_off_begins_again_after_a_good_connection_only(lasted_s: float, expected: int, monkeypatch):
+    link = Link(BrokerSettings(), client_id="vigie-test")
+    assert link._pause_s_max(3) == 4
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0 + lasted_s)
+    link._up_at = 1000.0
+    assert link._judged(3, kicked=True) == expected
+    assert not link.taken_over
+
+
+def test_attempts_in_between_that_fail_are_no_sign_of_another_client(monkeypatch):
+    """A broker that is killed every second is away for a moment each time."""
+    link = Link(BrokerSettings(), client_id="vigie-test")
+    monkeypatch.setattr(time, "monotonic", lambda: 1001.0)
+    for _ in range(20):
+        link._up_at = 1000.0
+        link._judged(0, kicked=True)
+        link._up_at = None
+        link._judged(1, kicked=False)
+    assert not link.taken_over
 
 
 # The last will
