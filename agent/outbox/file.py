@@ -60,7 +60,11 @@ def connect(path: Path | None) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: It is damaged, or cannot be opened or written.
     """
-    db = sqlite3.connect(path or ":memory:", timeout=5.0, isolation_level=None, check_same_thread=False)
+    # Without `psow` each commit begins in a sector of its own: a card that spoils the sector that it is writing when
+    # the power fails spoils none with a batch that was committed before. It costs 45 % more bytes on the disk; with it
+    # one in a hundred modelled power cuts took the last committed batch (tests/faults/powercuts).
+    name = f"{path.absolute().as_uri()}?psow=0" if path else ":memory:"
+    db = sqlite3.connect(name, timeout=5.0, isolation_level=None, check_same_thread=False, uri=True)
     try:
         # Small pages: a batch of a second dirties as few bytes as SQLite can.
         for pragma in ("page_size=1024", "auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=FULL"):

@@ -66,7 +66,9 @@ asked = sa.Table(
 
 def engine(path: Path) -> sa.Engine:
     """The database in a SQLite file; nothing is opened yet."""
-    made = sa.create_engine(sa.URL.create("sqlite", database=str(path)))
+    name = path.absolute().as_uri()
+    # `psow=0`: see `stores/sqlite`.
+    made = sa.create_engine(sa.URL.create("sqlite", database=name, query={"uri": "true", "psow": "0"}))
     event.listen(made, "connect", _on_connect)
     return made
 
