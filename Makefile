@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench wheel clean
+.PHONY: help setup demo test check format bench powercuts wheel clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -35,6 +35,9 @@ format: $(VENV)/.dev  ## format the code
 
 bench: $(VENV)/.dev  ## measure, as ratios within one run
 	@$(BIN)/python benchmarks/table.py $(BENCH)
+
+powercuts: $(VENV)/.dev  ## cut the power 10,000 times over the real files (CUTS="--cuts N --seed N")
+	@PYTHONPATH=.:tests/plugins $(BIN)/python -m tests.faults.powercuts $(CUTS)
 
 wheel: $(VENV)/.dev  ## build the wheel and try it, bare, on every Python from 3.10 to 3.13 found here
 	@rm -rf dist build

@@ -791,7 +791,7 @@ def test_a_put_costs_one_commit_of_a_few_pages(device: Device):
         device.detail()
         device.ack(*outbox.due(4))
     pages = (journal.stat().st_size - before) / (1024 + 24) / 64
-    assert pages <= 5
+    assert pages <= 7  # 2 of them fill the last sector, so that the next commit begins in one of its own
 
 
 # Everything in any order
