@@ -121,6 +121,7 @@ class Collector:
                 limits.classes_per_model,
             ),
             ack_every_s=acks.EVERY_S,
+            tell=self.events.tell,
             clock=self.clock,
             synced=lambda: self.clock.synced,
         )

@@ -20,7 +20,7 @@ from collector.series import Series, SeriesLimits
 from collector.state.pictures import Pictures
 from collector.state.quarantine import Bad, Quarantine
 from collector.stores import Rejected, Store, Unavailable
-from collector.stores.answers import Received, ReceivedStatus, Written
+from collector.stores.answers import EventSeen, Received, ReceivedStatus, Written
 from collector.twins import Twins
 from shared import failpoints, topics
 from shared.records import Detail, Header
@@ -77,6 +77,7 @@ class Ingest:
         clock_ahead_s: float = 86_400.0,
         series: SeriesLimits | None = None,
         ack_every_s: float = 0.0,
+        tell: Callable[[EventSeen], object] = lambda _event: None,
         clock: Callable[[], int] = time.time_ns,
         synced: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -98,6 +99,7 @@ class Ingest:
         self._starts: dict[tuple[str, str], tuple[int, str]] = {}
         self._series = Series(series or SeriesLimits())
         self._twins = Twins()
+        self._tell = tell
         self._told_too_new: set[tuple[str, str]] = set()
         self._errors = 0
         self._state_retry_at = 0.0
@@ -408,8 +410,17 @@ class Ingest:
             return
         self._starts[device] = start
         if received.status.state == "online" and not received.retained and self._twins.born(*device, start[1]):
-            self._metrics.twins.inc()
-            _log.error("%s/%s is two devices: two starts of it are heard in turns; see device_twice", *device)
+            self._tell_twins(received)
+
+    def _tell_twins(self, received: ReceivedStatus) -> None:
+        self._metrics.twins.inc()
+        detail = f"the start {received.status.nonce} is heard again after a later one: give one of the two another name"
+        _log.error("%s/%s is two devices: %s", received.site, received.device, detail)
+        event = EventSeen(received.site, received.device, None, received.received_at_ns, "device_twice", detail)
+        try:
+            self._tell(event)
+        except Unavailable as error:
+            self._state_is(error.reason)
 
     def _send_acks(self, *, last: bool = False) -> None:
         if not self._acks.waiting:

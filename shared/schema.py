@@ -67,6 +67,7 @@ EVENTS = {
     "outbox_thinned": "the quota thinned detail batches; the detail says how many",
     "outbox_unwritable": "the outbox could not be written for a while; the detail says why",
     "client_id_taken": "another client connects to the broker under this device's name; each throws the other out",
+    "device_twice": "two devices use one name: starts of it are heard in turns; the collector tells it",
     "gap_remains": "batches did not come although the device was asked again and again; the collector tells it",
     "gap_filled": "batches that had been given up came after all; the collector tells it",
     "time_known": "the device learnt the time; the detail says from where",

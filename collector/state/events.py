@@ -10,6 +10,9 @@ from collector.stores.answers import EventSeen, Scope
 
 DETAIL_LENGTH_MAX = 1024
 
+SAME_NS = 60 * 10**9
+"""Two collectors see the same within this time."""
+
 
 class Events:
     """The collector's own events; may be used from several threads."""
@@ -32,6 +35,20 @@ class Events:
         with self._database.connected() as connection:
             rows = connection.execute(wanted.order_by(table.c.at_ns.desc(), table.c.id.desc()).limit(limit)).all()
         return [EventSeen(*row) for row in rows]
+
+    def tell(self, event: EventSeen) -> bool:
+        """Keep an event; False when another collector told the same of the device just before.
+
+        Raises:
+            Unavailable: It cannot be kept now.
+        """
+        same = (table.c.site == event.site, table.c.device == event.device, table.c.name == event.name)
+        known = sa.select(table.c.id).where(*same, table.c.at_ns > event.at_ns - SAME_NS).limit(1)
+        with self._database.connected() as connection:
+            if connection.execute(known).first() is not None:
+                return False
+            insert(connection, [event])
+        return True
 
     def expire(self, before_ns: int) -> int:
         """Delete what was told before then; how many.

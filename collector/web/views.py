@@ -38,6 +38,7 @@ EVENT_WORDS = {
     "outbox_reset": "The outbox was unreadable; a new one was begun",
     "outbox_thinned": "The device ran short of room and thinned its detail",
     "outbox_unwritable": "The outbox could not be written",
+    "device_twice": "Two devices use this name",
     "gap_remains": "Batches are missing, and the device does not have them any more",
     "gap_filled": "Missing batches came after all",
     "time_known": "The device learnt the time",

@@ -2,9 +2,12 @@
 
 import pytest
 
+from collector.state.database import Database
+from collector.state.events import Events
+from collector.stores.answers import Scope
 from collector.twins import REMEMBERED, Twins
 from shared import topics, wire
-from tests.collector.making import status
+from tests.collector.making import SECOND, T0, status
 from tests.collector.rig import Rig
 
 ROOF = ("greenhouse", "pi-roof")
@@ -42,9 +45,16 @@ def test_what_is_remembered_is_bounded() -> None:
 
 def test_two_devices_of_one_name_are_said_and_counted(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     topic = topics.status(*ROOF)
+    told = Events(Database(rig.quarantine.path.with_name("told.db")))
+    told._database.open()
+    rig.ingest._tell = told.tell
     for nonce in ("a", "b", "a", "b", "a"):
         rig.process(wire.encode(status(nonce=nonce * 16)), topic=topic)
     assert rig.count("devices_twice") == 1
+    (event,) = told.events(Scope(), 0, 2**63 - 1, 10)
+    assert (event.site, event.device, event.name, event.at_ns) == (*ROOF, "device_twice", T0 + SECOND)
+    assert not told.tell(event), "two collectors that see it tell it once"
+    told._database.close()
     assert caplog.text.count("greenhouse/pi-roof is two devices") == 1
 
 
