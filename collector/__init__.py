@@ -3,6 +3,7 @@
 ==============  ==================================================================
 cli             commands
 check           `vigie-collector check`: whether this machine can collect
+audit           `vigie-collector audit`: whether every frame of a device is accounted for
 held            `vigie-collector quarantine`: what could not be stored, and trying it again
 demo            `vigie-collector demo`: a whole small site on this machine
 config          the YAML file, typed

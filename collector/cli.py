@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 
-from collector import check, config, demo, held
+from collector import audit, check, config, demo, held
 from shared import commands, configfile
 
 
@@ -26,6 +26,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_config(run)
     run.set_defaults(run=_run)
     commands.add_check(adding, "say whether this machine can collect, and what to do where it cannot", check.look)
+    audit.add_parser(adding, commands.add_config)
     held.add_parser(adding, commands.add_config)
     show = adding.add_parser("config", help="print the default configuration, with what each key means")
     show.add_argument("--schema", action="store_true", help="print its JSON Schema instead, for editors")

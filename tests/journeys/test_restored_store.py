@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import sqlite3
+import subprocess
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import greymodel
 import listed
 import pytest
-from smallsite import Site, wait_for
+from smallsite import Site, program, wait_for
 
 pytestmark = pytest.mark.journey
 
@@ -101,5 +102,8 @@ def test_a_restored_store_refills_itself(site_with: Callable[[str], Site], mosqu
     assert len(set(given) - found) == ledger["outcomes"]["skipped"], "read ahead when the agent was asked to stop"
     assert (ledger["captured"], ledger["sealed"]) == (sum(ledger["outcomes"].values()), sum(ledger["fates"].values()))
     assert "greenhouse/pi-roof is asked to send again detail batches" in collector.said()
+    audit = [program("vigie-collector"), "audit", "greenhouse/pi-roof", "--config", str(site.folder / "collector.yaml")]
+    done = subprocess.run(audit, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
     events = {event["name"] for event in site.get("/api/v1/events?from=-1h")["events"]}
     assert "gap_remains" not in events
