@@ -454,6 +454,7 @@ class Ingest:
                 return answer
 
     def _unavailable(self, error: Unavailable) -> None:
+        self._send_acks(last=True)  # of what is stored: those that were to wait a moment must not wait for this
         self._metrics.store_failures.inc()
         self._metrics.store_available.set(0)
         if self.problem is None:

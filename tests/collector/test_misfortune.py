@@ -8,6 +8,7 @@ import pytest
 from brokers import until
 
 from collector import admit, ingest
+from collector.acks import Acks
 from collector.admit import Message
 from collector.ingest import ERRORS_MAX
 from collector.state.pictures import PIXELS_MAX
@@ -174,6 +175,18 @@ def test_little_messages_that_hold_very_much_are_not_in_memory_together(
     rig.process(*(detail(batch, 5 * batch - 4, found=boxes) for batch in range(1, 9)))
     assert rig.metrics.registry.get_sample_value("vigie_collector_write_batches_count") == 8
     assert len(rig.frames()) == 40
+
+
+def test_acks_that_wait_to_be_coalesced_do_not_wait_for_a_store_that_went_away(rig: Rig) -> None:
+    rig.ingest._acks = Acks(every_s=3600.0)
+    rig.process(detail(1, 1))
+    rig.process(detail(2, 6))
+    assert [ack.stored for _, ack in rig.sent] == [((1, 1),)], "the second one is to wait"
+    rig.store.down.set()
+    rig.ingest.start()
+    rig.inbox.put(message(detail(3, 11)))
+    until(lambda: len(rig.sent) == 2)
+    assert rig.sent[1][1].stored == ((2, 2),)
 
 
 def test_acks_that_find_no_connection_cost_a_resend(rig: Rig) -> None:

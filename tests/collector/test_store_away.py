@@ -1,16 +1,22 @@
 """A store that cannot be written: nothing is acked, memory stays bounded, and afterwards all of it is stored once."""
 
+import os
 import re
 import resource
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from brokers import Broker, until
 
+from collector.queries import Queries
+from collector.stores.sqlite import SQLite
+from shared.records import Vitals
 from tests.collector.field import device
-from tests.collector.making import detail, detection
+from tests.collector.making import SECOND, T0, born, detail, detection, received, summary
 from tests.collector.process import Process
 
 GROWTH_MB_MAX = 120
@@ -78,3 +84,38 @@ def test_a_disk_that_takes_no_more_is_said_and_used_again_when_it_does(process: 
     ledger = process.get("/api/v1/devices/greenhouse/pi-roof/ledger")[1]
     assert (ledger["captured"], ledger["missing"], ledger["fates"]["stored"]) == (200, 0, 200)
     assert process.stop() == 0
+
+
+_EXPIRE = """
+import sys
+from pathlib import Path
+from collector.stores.sqlite import SQLite
+with SQLite(Path(sys.argv[1]), detail_days=1, minutes_days=1) as store:
+    print(store.expire(int(sys.argv[2])))
+"""
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_killed_while_it_deletes_what_is_old_the_sums_stay_right(tmp_path: Path, at: int) -> None:
+    """Each step is a transaction of its own; the next run goes on where it was."""
+    path, later_ns = tmp_path / "vigie.db", T0 + 3 * 86_400 * SECOND
+    with SQLite(path) as store:
+        store.write([received(detail(number, 5 * number - 4)) for number in range(1, 31)])
+        store.write([received(summary(1, Vitals(0, 1.0)))])
+        store.write_statuses([born()])
+    ended = []
+    for failpoint in (f"in_expire:kill:{at}", ""):
+        done = subprocess.run(
+            [sys.executable, "-c", _EXPIRE, str(path), str(later_ns)],
+            cwd=Path(__file__).resolve().parents[2],
+            env={**os.environ, "VIGIE_FAILPOINT": failpoint},
+            timeout=60,
+            check=False,
+        )
+        ended.append(done.returncode)
+    assert ended == [-9, 0]
+    with SQLite(path) as store:
+        ledger = Queries(store).ledger("greenhouse", "pi-roof")
+        assert (ledger["captured"], ledger["missing"], ledger["fates"]["stored"]) == (150, 0, 150)
+        assert Queries(store).predictions(limit=10)["predictions"] == []
+        assert store.expire(later_ns) == 0
