@@ -15,6 +15,7 @@ from typing import Protocol
 
 from collector import books, ranges
 from collector.books import HeldRanges, Quarantined
+from collector.clock import EARLIEST_NS
 from collector.metrics import Metrics
 from collector.ranges import Range
 from collector.state.asked import Asked, Asking
@@ -109,6 +110,8 @@ class Gaps:
             Unavailable: The store or the state cannot be used now.
         """
         now_ns = self._clock()
+        if now_ns < EARLIEST_NS:
+            return  # our clock is in doubt: nothing would be taken in, and what is told would stand in 1970
         asked = self._asked.all()
         facts = {(one.site, one.device): one for one in self._store.devices()}
         lanes = {lane: list(holes) for lane, holes in groupby(self._store.holes(), key=lambda hole: hole.lane)}

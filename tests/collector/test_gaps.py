@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from collector.books import Quarantined
+from collector.clock import DOUBTED_NS
 from collector.gaps import Gaps
 from collector.metrics import Metrics
 from collector.state.asked import Asked
@@ -128,6 +129,16 @@ def test_starts_of_which_nothing_is_known_are_found_one_after_the_other(asker: A
     asker.now_ns += 100 * SECOND
     asker.put(vitals(asker, 11))
     assert (1, "detail", [(3, 5)]) in asker.look(0)
+
+
+def test_a_clock_in_doubt_asks_nobody_and_tells_nothing_in_1970(asker: Asker) -> None:
+    asker.put(detail(1, 1), detail(9, 41))
+    asker.now_ns, later_ns = DOUBTED_NS, asker.now_ns + 100 * SECOND
+    assert asker.look(0) == []
+    assert asker.told() == []
+    asker.now_ns = later_ns
+    asker.put(summary(1, sealed_at_ns=asker.now_ns))
+    assert asker.look(0) == [(1, "detail", [(2, 8)])], "as soon as it is right again"
 
 
 def test_a_device_that_is_not_there_is_not_asked_and_not_given_up(asker: Asker) -> None:
