@@ -209,7 +209,7 @@ class Dashboard:
         }
 
     def _ledger(self, path: views.Path) -> tuple[str, Json]:
-        return views.ledger(self._queries.ledger(path[0], path[1]), path[1], path[2])
+        return views.ledger(self._queries.ledger(path[0], path[1]), path[1])
 
     def _pictured(self, path: views.Path, snapshot: Json | None) -> dict[str, Any] | None:
         """The prediction of a snapshot's frame."""

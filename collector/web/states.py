@@ -236,10 +236,12 @@ def _fallback(_: Glance, stream: Glance, __: int) -> State | None:
 def _notes(device: Glance, stream: Glance) -> str:
     """What is worth knowing of a stream that is well."""
     vitals = device["vitals"] or {}
-    missing = device["ledger"]["missing"]
+    missing, waiting = device["ledger"]["missing"], device["ledger"]["waiting"]
     notes = []
     if missing:
         notes.append(f"{missing:,} {'frame is' if missing == 1 else 'frames are'} missing from this device's ledger.")
+    if waiting:
+        notes.append(f"{waiting:,} {'frame waits' if waiting == 1 else 'frames wait'} on the device.")
     if vitals.get("under_voltage"):
         notes.append("The supply voltage is too low.")
     elif vitals.get("throttled"):

@@ -5,12 +5,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from collector import ranges
 from collector.web.states import LEVELS, Level, State, judge
 from collector.web.times import duration_words, parse_time
 from shared.schema import EVENTS
 
 NONE = "–"  # noqa: RUF001  # the sign for "no value" in tables
 NAMED_MAX = 2
+STARTS_SHOWN = 10
+"""Of a device, the newest first; the API has all."""
 
 View = dict[str, Any]
 Path = tuple[str, str, str]
@@ -39,6 +42,10 @@ EVENT_WORDS = {
     "outbox_thinned": "The device ran short of room and thinned its detail",
     "outbox_unwritable": "The outbox could not be written",
     "device_twice": "Two devices use this name",
+    "safe_mode": "The agent works without cameras and models",
+    "maintenance_began": "Maintenance began",
+    "maintenance_ended": "Maintenance is over",
+    "client_id_taken": "Another client uses this device's name at the broker",
     "gap_remains": "Batches are missing, and the device does not have them any more",
     "gap_filled": "Missing batches came after all",
     "time_known": "The device learnt the time",
@@ -240,21 +247,41 @@ def seen_words(prediction: View | None, *, pictured: bool) -> str:
     return f"{words}{more}" if found else "Nothing detected"
 
 
-def ledger(account: View, device: str, stream: str) -> tuple[str, View]:
-    """The ledger in one line about a stream, and the whole device's account below it."""
-    parts = [epoch["streams"][stream] for epoch in account["epochs"] if stream in epoch["streams"]]
-    captured = sum(part["captured"] for part in parts)
-    missing = sum(part["missing"] for part in parts)
-    line = f"{captured:,} frames, {captured - missing:,} accounted for, {missing:,} missing"
+def ledger(account: View, device: str) -> tuple[str, View]:
+    """The ledger of a device as one figure, and the account with the story of its last starts below it."""
+    captured, waiting, missing = account["captured"], account["waiting"], account["missing"]
+    if missing:
+        line = f"{missing:,} of {captured:,} frames missing"
+    elif waiting:
+        line = f"{captured - waiting:,} frames accounted for, {waiting:,} wait on the device"
+    else:
+        line = f"all {captured:,} frames accounted for"
     rows = [
-        (f"Captured by {device}", f"{account['captured']:,}"),
+        (f"Captured by {device}", f"{captured:,}"),
         *_counted(account["outcomes"], OUTCOME_WORDS),
         ("Sealed", f"{account['sealed']:,}"),
         *_counted(account["fates"], FATE_WORDS),
-        ("Missing", f"{account['missing']:,}"),
+        ("Wait on the device", f"{waiting:,}"),
+        ("Missing", f"{missing:,}"),
         ("Starts of the agent", f"{len(account['epochs']):,}"),
+        *(_start(epoch) for epoch in account["epochs"][: -STARTS_SHOWN - 1 : -1]),
     ]
     return line, {"state": "bad" if missing else "ok", "rows": rows}
+
+
+def _start(epoch: View) -> tuple[str, str]:
+    """One start of an agent: its frames, what was lost at its end, and which batches did not come."""
+    captured = sum(stream["captured"] for stream in epoch["streams"].values())
+    parts = [f"{captured:,} frames"]
+    if epoch["tail_lost"]:
+        parts.append(f"{epoch['tail_lost']:,} lost at its end")
+    for lane, batches in epoch["batches"].items():
+        kinds = (kind for kind in ("waiting", "missing") if batches[kind])
+        parts += [f"{lane} batches {ranges.words(batches[kind], 3)} {kind}" for kind in kinds]
+        if asked := batches["asked"]:
+            vain = ", in vain" if asked["in_vain"] else ""
+            parts.append(f"asked for again since {asked['since'].replace('T', ' ')[:16]} UTC{vain}")
+    return f"Start {epoch['epoch']}", "; ".join(parts)
 
 
 def _counted(counts: dict[str, int], words: dict[str, str]) -> list[tuple[str, str]]:

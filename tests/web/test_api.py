@@ -52,7 +52,8 @@ def test_a_batch_that_never_came_is_missing_everywhere(world):
     body = world.client.get(f"{DEVICE}/ledger").json
     assert (body["captured"], body["sealed"], body["missing"]) == (1200, 1180, 20)
     view = world.client.get("/view/streams/greenhouse/pi-roof/cam0").json
-    assert view["ledger_line"] == "1,200 frames, 1,180 accounted for, 20 missing"
+    assert view["ledger_line"] == "20 of 1,200 frames missing"
+    assert ["Start 1", "1,200 frames; detail batches 7 missing"] in view["ledger"]["rows"]
     assert view["ledger"]["state"] == "bad"
     card = world.client.get("/view/fleet").json["cards"][0]
     assert (card["word"], card["reason"]) == ("OK", "20 frames are missing from this device's ledger.")

@@ -120,9 +120,13 @@ def test_the_stream_shows_what_the_api_says(page, greenhouse):
         "period_p95": views.number(row["response_ms"]["p95"]),
         "period_none": "20",
     }
-    assert page.text("#ledger summary") == "1,200 frames, 1,200 accounted for, 0 missing"
+    assert page.text("#ledger summary") == "all 1,200 frames accounted for"
     page.chrome.find_element(By.CSS_SELECTOR, "#ledger summary").send_keys(Keys.ENTER)
     assert "stored\n1,200".replace("\n", " ") in page.text("#ledger table").replace("\n", " ")
+    assert "Start 1 1,200 frames" in page.text("#ledger table").replace("\n", " ")
+    account = page.chrome.find_element(By.CSS_SELECTOR, "#ledger a").get_attribute("href")
+    assert account is not None
+    assert account.endswith("/api/v1/devices/greenhouse/pi-roof/ledger?digests=true")
     assert page.texts("#events li span") == ["The agent started: the last run ended cleanly."]
     plots = "return [...document.querySelectorAll('.plot')].filter((p) => p.querySelector('.main-svg')).length"
     assert page.run(plots) == 7

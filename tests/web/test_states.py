@@ -23,7 +23,7 @@ def _device(**changes):
         "state": "online",
         "last_seen": NOW,
         "since": "2026-05-01T03:00:00.000Z",
-        "ledger": {"captured": 10, "sealed": 10, "missing": 0},
+        "ledger": {"captured": 10, "sealed": 10, "missing": 0, "waiting": 0},
         "vitals": None,
         "events": [],
     } | changes
@@ -158,14 +158,17 @@ def test_nobody_is_said_to_have_stopped_an_agent_that_ended_by_itself(events, re
 
 def test_the_agent_says_why_it_stopped_in_the_words_that_are_looked_for():
     source = Path(agent.service.__file__).read_text(encoding="utf-8")
-    assert f'"agent_stopped", "{ASKED_TO}" if stop.is_set() else "{SOURCES_ENDED}"' in source
+    assert f'"agent_stopped", "{ASKED_TO}" if self._asked else "{SOURCES_ENDED}"' in source
 
 
 def test_what_is_worth_knowing_does_not_change_the_state():
-    device = _device(ledger={"captured": 10, "sealed": 8, "missing": 2}, vitals={"under_voltage": True})
+    device = _device(ledger={"captured": 11, "sealed": 8, "missing": 2, "waiting": 1}, vitals={"under_voltage": True})
     state = judge(device, _stream(), NOW_NS)
     assert state.word == "OK"
-    assert state.reason == "2 frames are missing from this device's ledger. The supply voltage is too low."
+    assert (
+        state.reason
+        == "2 frames are missing from this device's ledger. 1 frame waits on the device. The supply voltage is too low."
+    )
 
 
 def _fleet(*streams):
