@@ -13,6 +13,7 @@ receive         broker to a bounded queue
 clock           its own clock, and what is believed of it
 admit           a message as something that may be stored, or the reason why not
 series          how many names a device may make up
+watchdog        whether every part makes progress; systemd is told
 twins           two devices with one name
 ingest          queue to store, store to acks: many messages in one write
 acks            what to tell the devices, coalesced

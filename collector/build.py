@@ -29,11 +29,14 @@ from collector.state.events import Events
 from collector.state.pictures import Pictures
 from collector.state.quarantine import Quarantine
 from collector.stores import Store, Unavailable
+from collector.watchdog import Watchdog
 
 EXPIRE_EVERY_S = 3600.0
 EXPIRE_FIRST_S = 60.0
 RETRY_S = 1.0
 DAY_NS = 86_400 * 10**9
+AGAIN = 75
+"""Exit code that asks for being started anew: EX_TEMPFAIL of sysexits.h."""
 CONNECTIONS_MAX = 1000
 CHANNEL_S = 20
 _TICK_S = 0.25
@@ -78,6 +81,7 @@ class Collector:
         self._settings = settings
         limits = settings.limits
         self.metrics = Metrics()
+        self.watchdog = Watchdog()
         self.store = store(settings)
         state = database(settings)
         self.quarantine = quarantine(settings, state)
@@ -101,6 +105,7 @@ class Collector:
             self.metrics,
             shared_group=settings.shared_group,
             clock=self.clock,
+            beat=self.watchdog.stamp("the connection to the broker").beat,
         )
         self.ingest = Ingest(
             self.inbox,
@@ -109,6 +114,7 @@ class Collector:
             self.pictures,
             self.metrics,
             self.receiver.publish,
+            beat=self.watchdog.stamp("ingest").beat,
             write_messages=limits.write_messages,
             write_wait_s=limits.write_wait_ms / 1000,
             clock_ahead_s=limits.clock_ahead_s,
@@ -164,12 +170,14 @@ class Collector:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop receiving, finish the write under way and its acks, close."""
+        self.watchdog.ending()
         self._stopping.set()
         self.inbox.close()
         self.ingest.stop()  # while its acks can still be sent
         if self._expiring is not None:
             self._expiring.join(10)
         self._closing.close()
+        self.watchdog.ended()
 
     def start(self) -> None:
         """Open store and state, trying again until they can be, then take in what comes."""
@@ -218,8 +226,11 @@ class Collector:
         with _Server(self, self._settings.web) as server:
             starting = threading.Thread(target=self.start, name="start", daemon=True)
             starting.start()
+            self.watchdog.ready()
             while not stop.is_set():
                 server.step()
+                if not self.watchdog.well():
+                    return AGAIN
                 if self.ingest.crashed is not None:
                     return 1
             _log.info("stopping")

@@ -80,6 +80,7 @@ class Ingest:
         tell: Callable[[EventSeen], object] = lambda _event: None,
         clock: Callable[[], int] = time.time_ns,
         synced: Callable[[], bool] = lambda: False,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self.problem: str | None = None
         self.state_problem: str | None = None
@@ -95,6 +96,7 @@ class Ingest:
         self._clock_ahead_ns = int(clock_ahead_s * SECOND_NS)
         self._clock = clock
         self._synced = synced
+        self._beat = beat
         self._acks = Acks(ack_every_s)
         self._starts: dict[tuple[str, str], tuple[int, str]] = {}
         self._series = Series(series or SeriesLimits())
@@ -130,6 +132,7 @@ class Ingest:
         try:
             self._recall()
             while not self._stopping.is_set():
+                self._beat()
                 idle_s = self._acks.due_in_s(IDLE_S)
                 messages = self._inbox.take(self._write_messages, self._write_wait_s, idle_s)
                 if messages:
@@ -441,9 +444,10 @@ class Ingest:
         """
         attempt, since = 0, time.monotonic()
         while True:
+            self._beat()
             try:
                 answer = work()
-            except Unavailable as error:  # noqa: PERF203  # trying again is what the loop is for
+            except Unavailable as error:  # trying again is what the loop is for
                 self._unavailable(error)
                 pause_s = error.retry_after_s or min(RETRY_S_MAX, 0.25 * 2 ** min(attempt, 10)) * random.uniform(0.5, 1)  # noqa: S311  # no secret hangs on it
                 attempt += 1

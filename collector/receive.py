@@ -137,6 +137,7 @@ class Receiver:
         *,
         shared_group: str | None = None,
         clock: Callable[[], int] = time.time_ns,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._inbox = inbox
         self._metrics = metrics
@@ -149,6 +150,7 @@ class Receiver:
             subscriptions=_subscriptions(shared_group),
             on_message=self._received,
             on_state=self._changed,
+            beat=beat,
         )
 
     @property

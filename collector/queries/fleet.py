@@ -10,7 +10,7 @@ from collector.queries.predictions import Names
 from collector.stores import Store
 from collector.stores.answers import DeviceFacts, EventSeen, Pace, Scope, VitalsSeen, WindowSum
 from collector.timestamps import SECOND_NS, rfc3339, rfc3339_or_none
-from shared.records import StreamStatus
+from shared.records import Status, StreamStatus
 
 _PACE_NS = 60 * SECOND_NS
 _SLOW_S = 15.0
@@ -80,6 +80,7 @@ class Fleet:
             "name": facts.device,
             "online": self.online(facts, now_ns),
             "state": status.state if status else None,
+            "maintenance": _maintained(status, now_ns),
             "last_seen": rfc3339_or_none(facts.seen_ns),
             "epoch": facts.epoch,
             "agent_version": status.agent_version if status else None,
@@ -172,6 +173,14 @@ class Fleet:
             if captured_at_ns is None
             else {"captured_at": rfc3339(captured_at_ns), "captured_at_ns": captured_at_ns},
         }
+
+
+def _maintained(status: Status | None, now_ns: int) -> bool:
+    """Whether a device said that somebody works at it, and that is not over; its end holds even when it is silent."""
+    if status is None or not status.maintenance:
+        return False
+    until_ns = status.maintenance_until_ns
+    return status.state == "online" if until_ns is None else now_ns < until_ns
 
 
 def _pace(pace: Pace) -> float:

@@ -251,7 +251,16 @@ def _notes(device: Glance, stream: Glance) -> str:
     return " ".join(notes)
 
 
+def _maintained(device: Glance, _: Glance, __: int) -> State | None:
+    if not device["maintenance"]:
+        return None
+    told = next((event for event in device["events"] if event["name"] == "maintenance_began"), None)
+    reason = "Somebody works at this device. What its cameras record meanwhile is kept."
+    return State("idle", "Maintenance", "in maintenance", told["at"] if told else None, reason=reason)
+
+
 _RULES: tuple[Callable[[Glance, Glance, int], State | None], ...] = (
+    _maintained,
     _silent,
     _model_failed,
     _asleep,
@@ -263,4 +272,5 @@ _RULES: tuple[Callable[[Glance, Glance, int], State | None], ...] = (
     _fallback,
     _waiting,
 )
-"""In order of precedence: a silent device's camera may be lost too, but nobody knows."""
+"""In order of precedence: who works at a device knows what it does; a silent device's camera may be lost too, but
+nobody knows."""

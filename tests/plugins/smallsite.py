@@ -46,6 +46,7 @@ class Process:
 
     def __init__(self, folder: Path, name: str, command: list[str]) -> None:
         self.log = folder / f"{name}.log"
+        self.variables: dict[str, str] = {}
         self._command = command
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -58,7 +59,7 @@ class Process:
                 cwd=self._folder,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONPATH": path},
+                env={**os.environ, "PYTHONPATH": path, **self.variables},
             )
 
     @property
@@ -82,6 +83,11 @@ class Process:
     def stop(self) -> int:
         """As systemd does it: SIGTERM; the exit code."""
         return self._signal(signal.SIGTERM)
+
+    def send(self, number: int) -> None:
+        """A signal, without waiting for what comes of it."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def _signal(self, number: int) -> int:
         if self._process is None:

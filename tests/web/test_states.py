@@ -21,6 +21,7 @@ def _device(**changes):
         "name": "pi-roof",
         "online": True,
         "state": "online",
+        "maintenance": False,
         "last_seen": NOW,
         "since": "2026-05-01T03:00:00.000Z",
         "ledger": {"captured": 10, "sealed": 10, "missing": 0, "waiting": 0},
@@ -65,6 +66,7 @@ NONE_LATELY = {"frames_per_s": None, "last_sealed": "2026-05-01T05:51:00.000Z"}
 CASES = [
     ({}, {}, "ok", "OK", "well"),
     (SILENT, {}, "bad", "Device silent", "silent for 4 min"),
+    (SILENT | {"maintenance": True}, NONE, "idle", "Maintenance", "in maintenance"),
     (SILENT | {"state": "offline"}, NONE, "bad", "Device silent", "silent for 4 min"),
     ({}, NONE | ASLEEP, "idle", "Asleep", "asleep"),
     ({"events": [_event("camera_lost")]}, NONE | ASLEEP, "idle", "Asleep", "asleep"),
