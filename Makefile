@@ -23,6 +23,10 @@ test: $(VENV)/.dev  ## run the tests
 	@echo "vigie: running the tests; those that need a missing program skip and say how to install it"
 	@$(BIN)/pytest -n $(JOBS) -q
 
+outages: $(VENV)/.dev  ## a day offline, then a broker killed every 30 s for 20 minutes
+	@VIGIE_OFFLINE_HOURS=24 VIGIE_OFFLINE_RATE=250 VIGIE_BROKER_KILL_MINUTES=20 \
+		$(BIN)/pytest -q -s tests/journeys/test_offline.py tests/journeys/test_broker_kills.py
+
 check: $(VENV)/.dev  ## style, types and imports
 	@echo "vigie: ruff";        $(BIN)/ruff check .
 	@echo "vigie: formatting";  $(BIN)/ruff format --check .
