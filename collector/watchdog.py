@@ -59,6 +59,7 @@ class Watchdog:
     def ended(self) -> None:
         """The end came by itself."""
         faulthandler.cancel_dump_traceback_later()
+        self._notifier.close()
 
     def well(self) -> bool:
         """Whether no part hangs; to be asked again and again, by one thread."""

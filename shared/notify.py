@@ -55,6 +55,11 @@ class Notifier:
             self._status = line
             self._send(f"STATUS={line}")
 
+    def close(self) -> None:
+        """Tell no more."""
+        if self._socket is not None:
+            self._socket.close()
+
     def _send(self, text: str) -> None:
         if self._socket is not None:
             with contextlib.suppress(OSError):  # systemd is away or busy: it asks for no more than one in a while
