@@ -339,6 +339,16 @@ def test_vitals_tell_how_far_the_detail_has_got_and_what_waits(store: Store) -> 
     assert (facts.held, facts.held_at_ns) == (waits, T0 + 2 * SECOND), "the newest counts, whatever came last"
 
 
+def test_what_a_device_holds_is_what_it_told_last_whatever_its_clock_said(store: Store) -> None:
+    ahead = T0 + 86_400 * SECOND
+    store.write([received(summary(1, Vitals(0, 1.0, held=(Held(1, NONCE, "detail", 2, 6),)), sealed_at_ns=ahead))])
+    store.write([received(summary(2, Vitals(0, 2.0, held=())))])
+    assert store.devices()[0].held == (), "the clock jumped back"
+    store.write([received(summary(1, Vitals(0, 1.0, held=(Held(1, NONCE, "detail", 7, 9),)), epoch=2, nonce="f" * 16))])
+    store.write([received(summary(3, Vitals(0, 3.0, held=())))])
+    assert store.devices()[0].held == (Held(1, NONCE, "detail", 7, 9),), "a later start told more"
+
+
 def test_the_frames_of_a_gap_lie_between_two_batches(store: Store) -> None:
     store.write([received(detail(batch, first)) for batch, first in ((2, 6), (3, 11), (6, 26), (9, 41))])
     store.write([received(detail(5, 1, stream="cam1"))])
@@ -619,7 +629,11 @@ def test_an_unknown_kind_is_answered_with_those_that_are_known() -> None:
 ADDED = {
     2: (("planned INTEGER, asleep INTEGER NOT NULL DEFAULT 0,", ""), ("TABLE plans", None)),
     3: (("TABLE request_counts", None),),
-    4: ((", held BLOB, held_at_ns INTEGER", ""), (", told INTEGER NOT NULL DEFAULT 0", ""), ("TABLE holes", None)),
+    4: (
+        (", held BLOB, held_at_ns INTEGER, held_epoch INTEGER, held_nonce TEXT,\n        held_batch INTEGER", ""),
+        (", told INTEGER NOT NULL DEFAULT 0", ""),
+        ("TABLE holes", None),
+    ),
 }
 """What each version of the tables added: text to take out again, or a whole table."""
 

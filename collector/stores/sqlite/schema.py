@@ -46,7 +46,8 @@ TABLES = (
     """CREATE TABLE devices (
         id INTEGER PRIMARY KEY, site TEXT NOT NULL, device TEXT NOT NULL,
         last_batch_at_ns INTEGER, status BLOB, status_at_ns INTEGER, heard_at_ns INTEGER,
-        state TEXT, state_since_ns INTEGER, held BLOB, held_at_ns INTEGER, UNIQUE (site, device)) STRICT""",
+        state TEXT, state_since_ns INTEGER, held BLOB, held_at_ns INTEGER, held_epoch INTEGER, held_nonce TEXT,
+        held_batch INTEGER, UNIQUE (site, device)) STRICT""",
     """CREATE TABLE streams (
         id INTEGER PRIMARY KEY, device INTEGER NOT NULL, name TEXT NOT NULL, UNIQUE (device, name)) STRICT""",
     """CREATE TABLE epochs (
@@ -138,6 +139,9 @@ UPGRADES = {
     3: (
         "ALTER TABLE devices ADD COLUMN held BLOB",
         "ALTER TABLE devices ADD COLUMN held_at_ns INTEGER",
+        "ALTER TABLE devices ADD COLUMN held_epoch INTEGER",
+        "ALTER TABLE devices ADD COLUMN held_nonce TEXT",
+        "ALTER TABLE devices ADD COLUMN held_batch INTEGER",
         "ALTER TABLE lanes ADD COLUMN told INTEGER NOT NULL DEFAULT 0",
         "INSERT OR IGNORE INTO lanes (epoch, lane, last, batches) SELECT epoch, 0, 0, 0 FROM endings WHERE summary",
         "INSERT OR IGNORE INTO lanes (epoch, lane, last, batches) SELECT epoch, 1, 0, 0 FROM endings WHERE detail",

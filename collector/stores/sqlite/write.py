@@ -157,7 +157,7 @@ class _Writing:
         self._epochs: dict[int, tuple[int, int]] = {}
         self._heard: dict[int, int] = {}
         self._holes = Holes(connection)
-        self._held: dict[int, tuple[int, tuple[Held, ...]]] = {}
+        self._held: list[_Told] = []
         self._window = 0
 
     def take_all(self, batches: Sequence[Received]) -> list[Written]:
@@ -210,10 +210,8 @@ class _Writing:
             "UPDATE devices SET last_batch_at_ns = max(coalesce(last_batch_at_ns, 0), ?) WHERE id = ?",
             [(at_ns, device) for device, at_ns in self._heard.items()],
         )
-        self._executemany(
-            "UPDATE devices SET held = ?1, held_at_ns = ?2 WHERE id = ?3 AND coalesce(held_at_ns, 0) <= ?2",
-            [(msgspec.json.encode(held), at_ns, device) for device, (at_ns, held) in self._held.items()],
-        )
+        for told in self._held:
+            self._keep_held(told)
         self._holes.flush()
 
     def _fate(self, received: Received) -> Fate:
@@ -325,6 +323,8 @@ class _Writing:
         for position, record in enumerate(body.records):
             at_ns = header.sealed_at_ns - record.age * TICK_NS
             key = (device, at_ns, epoch, header.batch, position)
+            if isinstance(record, Vitals):
+                self._note_vitals(device, epoch, record, received, at_ns)
             if isinstance(record, Tombstone):
                 self._tombstone(device, record, header, received.received_at_ns)
             elif isinstance(record, Previous):
@@ -342,13 +342,26 @@ class _Writing:
                 )
             else:
                 self._execute(_VITALS, (*key, *_vitals_values(record)))
-                self._note_held(device, record, at_ns)
-                self._holes.told(epoch, _DETAIL, record.detail_sealed or 0, received.received_at_ns)
 
-    def _note_held(self, device: int, vitals: Vitals, at_ns: int) -> None:
-        known_ns, _ = self._held.get(device, (0, ()))
-        if vitals.held is not None and at_ns >= known_ns:
-            self._held[device] = (at_ns, vitals.held)
+    def _keep_held(self, told: "_Told") -> None:
+        """Keep it unless something newer is kept: by start and batch, for a device's clock may jump back."""
+        body, epoch, nonce, batch = self._execute(
+            "SELECT status, held_epoch, held_nonce, held_batch FROM devices WHERE id = ?", (told.device,)
+        ).fetchone()
+        newest = _statuses.decode(body).nonce if body else None
+        if _is_newer(told, epoch, nonce, batch, newest):
+            self._execute(
+                "UPDATE devices SET held = ?, held_at_ns = ?, held_epoch = ?, held_nonce = ?, held_batch = ? "
+                "WHERE id = ?",
+                (msgspec.json.encode(told.held), told.at_ns, told.epoch, told.nonce, told.batch, told.device),
+            )
+
+    def _note_vitals(self, device: int, epoch: int, vitals: Vitals, received: Received, at_ns: int) -> None:
+        """What the ledger needs of vitals, however old they are."""
+        header = received.batch.header
+        if vitals.held is not None:
+            self._held.append(_Told(device, header.epoch, header.nonce, header.batch, at_ns, vitals.held))
+        self._holes.told(epoch, _DETAIL, vitals.detail_sealed or 0, received.received_at_ns)
 
     def _tombstone(self, device: int, record: Tombstone, header: Header, received_at_ns: int) -> None:
         epoch = self._keys.epoch(device, record.epoch, record.nonce)
@@ -438,6 +451,29 @@ class _Writing:
             self._window = self._execute("SELECT coalesce(max(id), 0) FROM windows").fetchone()[0]
         self._window += 1
         return self._window
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a device still held when it sealed a batch; the device is interned."""
+
+    device: int
+    epoch: int
+    nonce: str
+    batch: int
+    at_ns: int
+    held: tuple[Held, ...]
+
+
+def _is_newer(told: _Told, epoch: int | None, nonce: str | None, batch: int | None, newest: str | None) -> bool:
+    """Whether it was told after what is kept: a card that was written anew counts its starts from 1 again."""
+    if nonce is None or batch is None or epoch is None:
+        return True
+    if told.nonce == nonce:
+        return told.batch >= batch
+    if newest in {told.nonce, nonce}:
+        return told.nonce == newest
+    return told.epoch > epoch
 
 
 @dataclass(frozen=True, slots=True)
