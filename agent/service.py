@@ -36,7 +36,7 @@ from agent.uplink import Uplink
 from agent.vitals import VitalsReader
 from agent.watchdog import Watchdog, leave
 from shared import __version__, failpoints
-from shared.records import Vitals
+from shared.records import Summary, Vitals
 from shared.stamps import Stamp
 
 log = logging.getLogger(__name__)
@@ -181,7 +181,7 @@ class Agent:
                 beat=vital[0].beat,
             )
             self._watchdog.resort.seal = partial(sealer.seal, end=True)
-            sealer.seal()  # how the epoch before ended comes first
+            sealer.seal()  # what the start has to tell, before any frame
             failpoints.reached("first_sealed")
             sealer.start()
             uplink.start()
@@ -220,7 +220,11 @@ class Agent:
         """Begin an epoch; how the one before ended is the first record of this one."""
         path = self._state_dir / "progress"
         captured = Progress.read(path)
-        start = self._outbox.begin(after=captured.epoch if captured else 0)
+        boot_id = self._clock.boot_id()
+        start = self._outbox.begin(
+            captured.epoch if captured else 0,
+            lambda start: Summary((previous(start.previous, captured, boot_id),)),
+        )
         failpoints.reached("epoch_begun")
         names = [stream.name for stream in self._streams]
         try:
@@ -229,9 +233,8 @@ class Agent:
             log.error("%s cannot be written (%s): a crash will leave the number of lost frames unknown", path, error)  # noqa: TRY400  # the reason is the message
             progress = Progress.in_memory(names)
         failpoints.reached("progress_begun")
-        told = previous(start.previous, captured, self._clock.boot_id())
-        self._journal.tell(told)
-        for start_boot_ns, window in left_by(self._state_dir / "windows", told.nonce, self._clock.boot_id()):
+        told = previous(start.previous, captured, boot_id)
+        for start_boot_ns, window in left_by(self._state_dir / "windows", told.nonce, boot_id):
             self._journal.tell(window, start_boot_ns)
         ended = how(told) if told.epoch else "for the first time"
         self._journal.event("agent_started", f"{__version__}, {ended}")

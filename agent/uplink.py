@@ -360,7 +360,9 @@ class Uplink:
             size = len(message.payload)
             if on_its_way and on_its_way + size > WINDOW_BYTES:
                 return went
+            failpoints.reached("before_publish")
             token = self._link.publish(topics.batch(self._site, self._device), message.payload)
+            failpoints.reached("after_publish")
             if token is None:
                 return went
             on_its_way += size

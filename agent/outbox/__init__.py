@@ -192,23 +192,37 @@ class Outbox:
 
     # Starts and ends
 
-    def begin(self, after: int = 0) -> Start:
-        """Begin an epoch, numbered above every one before and above `after`, and commit it."""
+    def begin(self, after: int = 0, first: Callable[[Start], Summary] | None = None) -> Start:
+        """Begin an epoch, numbered above every one before and above `after`, and commit it.
+
+        Args:
+            after: A number that another file remembers.
+            first: Makes the first batch. It is part of the same commit: an epoch that a kill ends before it seals
+                anything still tells how the one before it ended.
+        """
         with self._lock:
             epochs = self._rows.in_order()
             last = epochs[-1] if epochs else None
             number = max(last.number if last else 0, after) + 1
             epoch = self._begun = Epoch(number, secrets.token_hex(8), self._clock.boot_id())
+            self._started = Start(number, epoch.nonce, _ended(last))
+            body = None if first is None else wire.pack(first(self._started))
             self._rows.epochs[number] = epoch
             try:
-                with self._rows.transaction():
-                    self._rows.touch(epoch)
-                    self._rows.flush()
-                    self._rows.forget_empty(keep=epoch)
+                self._begin(epoch, body)
             except sqlite3.Error as error:
                 self._to_memory(str(error))
-            self._started = Start(number, epoch.nonce, _ended(last))
+                if body is not None:
+                    self._begin(epoch, body)
             return self._started
+
+    def _begin(self, epoch: Epoch, body: bytes | None) -> None:
+        with self._rows.transaction():
+            self._rows.touch(epoch)
+            if body is not None:
+                self._insert("summary", {}, body, self._clock.boot_ns() // TICK_NS * TICK_NS)
+            self._rows.flush()
+            self._rows.forget_empty(keep=epoch)
 
     def end_clean(self) -> None:
         """Note that the epoch ends as it should, with everything sealed; acks may still come."""
@@ -359,8 +373,8 @@ class Outbox:
                     if not self._time_is_fixed(epoch):
                         break
                     key = Key(epoch.number, epoch.nonce, lane, row.number)
-                    if key not in skip:
-                        yield self._message(epoch, key, row)
+                    if key not in skip and (message := self._readable(epoch, key, row)):
+                        yield message
 
     def _between(self, lane: Lane, after: Mark | None, before: Mark | None) -> Iterator[tuple[Epoch, int, int]]:
         """The batches of a lane that two moments include: first and last per epoch, oldest first."""
@@ -372,6 +386,17 @@ class Outbox:
             elif after:
                 continue
             yield epoch, first, last
+
+    def _readable(self, epoch: Epoch, key: Key, row: Row) -> Message | None:
+        """The message; None of a damaged row, which is given up: it must not hold up all others."""
+        try:
+            return self._message(epoch, key, row)
+        except msgspec.MsgspecError as error:
+            detail = f"{key.lane} batch {key.batch} of epoch {key.epoch} is damaged on disk and lost: {error}"
+            log.error("%s", detail)  # noqa: TRY400  # the reason is the message
+            self._settle(epoch, key.lane, key.batch, key.batch)
+            self._tell("outbox_reset", detail)
+            return None
 
     def _message(self, epoch: Epoch, key: Key, row: Row) -> Message:
         header = Header(
@@ -428,7 +453,13 @@ class Outbox:
             epoch = next((e for e in self._rows.epochs.values() if e.nonce == nonce), None)
             if epoch is None:
                 raise KeyError(nonce)
-            row = self._batch_of(epoch, stream, frame, captured_boot_ns)
+            try:
+                row = self._batch_of(epoch, stream, frame, captured_boot_ns)
+            except sqlite3.Error as error:  # the picture waits until it can be read again
+                self._failed(error)
+                return None
+            except msgspec.MsgspecError as error:
+                raise KeyError(frame) from error
             if row is None and epoch is not self._current:
                 raise KeyError(frame)
             if row is None or not self._time_is_fixed(epoch):

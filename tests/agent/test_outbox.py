@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import cast
 
@@ -21,7 +21,7 @@ from setclock import NOW, SECOND, SetClock
 
 from agent.clock import Clock
 from agent.config import OutboxSettings
-from agent.outbox import NO_NONCE, Ended, Key, Message, Outbox, OutboxInUse, OutboxUnwritable
+from agent.outbox import NO_NONCE, Ended, Key, Message, Outbox, OutboxInUse, OutboxUnwritable, Start
 from agent.outbox import ranges as r
 from shared import topics, wire
 from shared.records import (
@@ -927,3 +927,37 @@ def test_ranges_are_sets(steps):
 def test_the_clock_seam_is_the_agents():
     """The test's clock has the methods of the real one, and no other name for them."""
     assert all(hasattr(Clock, name) for name in ("boot_ns", "monotonic", "boot_id", "hear", "offset"))
+
+
+def test_a_damaged_row_holds_up_no_other(device: Device):
+    device.clock.learn()
+    outbox = device.begin()
+    for _ in range(3):
+        device.detail()
+    with closing(sqlite3.connect(device.path)) as db, db:
+        db.execute("UPDATE detail SET streams = 'garbage' WHERE id & 255 = 2")
+    assert [message.key.batch for message in outbox.due(9)] == [1, 3]
+    assert outbox.waiting().batches == 2
+    assert [name for name, _ in device.events] == ["outbox_reset"]
+    with pytest.raises(KeyError):
+        outbox.placed(outbox.nonce, "cam0", 15, device.clock.boot_ns())
+
+
+def test_how_the_epoch_before_ended_is_committed_with_the_start(device: Device):
+    device.clock.learn()
+    device.begin()
+    device.detail()
+    device.end()
+    told: list[Start] = []
+
+    def first(start: Start) -> Summary:
+        told.append(start)
+        return Summary((Event(0, f"after {start.previous.epoch}"),))
+
+    for _ in range(3):  # as by kills: nothing but the start itself
+        outbox = Outbox(device.path, device.clock, device.settings, "site-1", "pi-1")
+        with outbox:
+            outbox.begin(first=first)
+    assert [(start.epoch, start.previous.epoch) for start in told] == [(2, 1), (3, 2), (4, 3)]
+    bodies = [read(message).body for message in device.begin().due(9)[:3]]
+    assert bodies == [Summary((Event(0, f"after {epoch}"),)) for epoch in (1, 2, 3)]
