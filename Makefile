@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench powercuts wheel clean
+.PHONY: help setup demo test check format bench chaos powercuts wheel clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -39,6 +39,9 @@ format: $(VENV)/.dev  ## format the code
 
 bench: $(VENV)/.dev  ## measure, as ratios within one run
 	@$(BIN)/python benchmarks/table.py $(BENCH)
+
+chaos: $(VENV)/.dev  ## break a real site FAULTS times (300), in the order that SEED (1) draws, and account for every frame
+	@PYTHONPATH=.:tests/plugins $(BIN)/python -m tests.faults.campaign --seed $(or $(SEED),1) --faults $(or $(FAULTS),300) $(CHAOS)
 
 powercuts: $(VENV)/.dev  ## cut the power 10,000 times over the real files (CUTS="--cuts N --seed N")
 	@PYTHONPATH=.:tests/plugins $(BIN)/python -m tests.faults.powercuts $(CUTS)

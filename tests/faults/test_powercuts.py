@@ -35,7 +35,7 @@ def test_the_model_finds_what_is_not_synced(name: str):
 
 
 def left(disk: Disk, folder: Path, seed: int) -> dict[str, bytes]:
-    disk.cut(random.Random(seed), HOME, folder)  # noqa: S311  # no secret
+    disk.cut(random.Random(seed), HOME, folder)
     found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     for name in found:
         (folder / name).unlink()

@@ -48,7 +48,7 @@ def run(name: str, cuts: int, seed: int, jobs: int) -> bool:
 
 def say(line: str) -> None:
     """Print it now: the next may take a while."""
-    print(line, flush=True)  # noqa: T201  # a command
+    print(line, flush=True)
 
 
 def _part(one: Recorded, cuts: int, seed: int) -> Outcome:

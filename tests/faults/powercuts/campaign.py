@@ -69,7 +69,7 @@ def recorded(name: str, seed: int, *arguments: str) -> Recorded:
 
 def cut(recording: Recorded, cuts: int, seed: int) -> Outcome:
     """Cut the power at random moments, and look at what each leaves."""
-    chance = random.Random(seed)  # noqa: S311  # no secret
+    chance = random.Random(seed)
     subject = SUBJECTS[recording.name]
     said = [op.said for op in recording.ops if isinstance(op, Mark)]
     moments = Counter(chance.randrange(len(recording.ops)) for _ in range(cuts))

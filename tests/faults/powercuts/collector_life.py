@@ -26,7 +26,7 @@ CHECKPOINT_PAGES = 60
 
 def batches(start: int, step: int) -> list[bytes]:
     """What comes in at a step: the same for whoever asks."""
-    chance = random.Random(start * 1000 + step)  # noqa: S311  # no secret
+    chance = random.Random(start * 1000 + step)
     number = start * STEPS + step + 1
     boxes = tuple(detection(chance.randrange(3), chance.randrange(10_000)) for _ in range(chance.randrange(4)))
     found = []
@@ -39,13 +39,13 @@ def batches(start: int, step: int) -> list[bytes]:
 
 def bad(start: int, step: int) -> Bad:
     """A message that cannot be stored."""
-    payload = random.Random(start * 1000 + step).randbytes(700)  # noqa: S311  # no secret
+    payload = random.Random(start * 1000 + step).randbytes(700)
     return Bad(topics.batch("greenhouse", "pi-roof"), payload, "unreadable", "no header", T0 + step)
 
 
 def live(folder: Path, start: int, marks: Marks) -> None:
     """One start."""
-    chance = random.Random(start)  # noqa: S311  # no secret
+    chance = random.Random(start)
     with SQLite(folder / "vigie.db") as store, Quarantine(folder / "state.db") as quarantine:
         for step in range(STEPS):
             if step % 10 == 0:

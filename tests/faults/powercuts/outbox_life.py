@@ -145,7 +145,7 @@ def main() -> None:
     _hasten(careless=sys.argv[3:] == [CARELESS])
     for start in range(len(STARTS)):
         if (child := os.fork()) == 0:
-            Life(folder, start, random.Random(seed * 100 + start), marks).live()  # noqa: S311  # no secret
+            Life(folder, start, random.Random(seed * 100 + start), marks).live()
             os._exit(0)
         if os.waitpid(child, 0)[1]:
             sys.exit(f"start {start} failed")
