@@ -92,6 +92,7 @@ def test_a_device_is_shown_as_its_birth_describes_it(store: SQLite, queries: Que
                 "agent_version": "0.1.0",
                 "hardware": "Pi 5",
                 "platform": "Linux",
+                "maintenance": False,
                 "streams": [
                     {
                         "stream": "cam0",
