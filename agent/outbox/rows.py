@@ -119,7 +119,7 @@ class Rows:
             raise file.Damaged("it is empty")
         file.check(self.db)
         for (state,) in self.db.execute("SELECT state FROM epoch").fetchall():
-            epoch = msgspec.json.decode(state, type=Epoch)
+            epoch = read_epoch(state)
             self.epochs[epoch.number] = epoch
             for lane in LANES:
                 self._catch_up(epoch, lane)
@@ -295,6 +295,18 @@ class Rows:
 
     def _pragma(self, name: str) -> int:
         return int(self.db.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def read_epoch(state: bytes) -> Epoch:
+    """An epoch's row; also as an earlier release wrote it, where `sent` was the last number and no ranges.
+
+    Raises:
+        msgspec.MsgspecError: It is none.
+    """
+    told = msgspec.json.decode(state)
+    if isinstance(told, dict) and isinstance(told.get("sent"), int):
+        told["sent"] = [(1, told["sent"])] if told["sent"] else []
+    return msgspec.convert(told, Epoch)
 
 
 def count_in(epoch: Epoch, lane: Lane, number: int, runs: dict[str, StreamRuns]) -> None:

@@ -1,6 +1,7 @@
 """Nothing that was sealed is lost before the collector has it, whatever happens to process, clock and disk."""
 
 import itertools
+import json
 import os
 import random
 import shutil
@@ -961,3 +962,17 @@ def test_how_the_epoch_before_ended_is_committed_with_the_start(device: Device):
     assert [(start.epoch, start.previous.epoch) for start in told] == [(2, 1), (3, 2), (4, 3)]
     bodies = [read(message).body for message in device.begin().due(9)[:3]]
     assert bodies == [Summary((Event(0, f"after {epoch}"),)) for epoch in (1, 2, 3)]
+
+
+def test_an_outbox_of_an_earlier_release_is_read(device: Device):
+    device.clock.learn()
+    device.begin()
+    device.detail()
+    device.end()
+    with closing(sqlite3.connect(device.path)) as db, db:
+        (state,) = db.execute("SELECT state FROM epoch").fetchone()
+        older = json.loads(state) | {"sent": 1}
+        db.execute("UPDATE epoch SET state = ?", (json.dumps(older).encode(),))
+    device.begin()
+    assert [message.key[0::3] for message in device.outbox.due(9)] == [(1, 1)]
+    assert device.events == []
